@@ -1,0 +1,1 @@
+"""Few-shot meta-learning benchmarks: MAML, ANIL and KM-MAML."""

@@ -1,0 +1,45 @@
+"""Where data lies on disk: the user's data root, our cache, and how files get there whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+DATA_ROOT_VARIABLE = "FEWSHOT_KM_DATA"
+CACHE_ROOT_VARIABLE = "FEWSHOT_KM_CACHE"
+
+
+def default_data_root() -> Path:
+    """Where data sets are looked for and fetched to: $FEWSHOT_KM_DATA, else the platform's cache directory."""
+    named = os.environ.get(DATA_ROOT_VARIABLE)
+    return Path(named).expanduser() if named else user_cache_path("fewshot_km") / "data"
+
+
+def cache_root() -> Path:
+    """Where decoded image banks are kept: $FEWSHOT_KM_CACHE, else the platform's cache directory.
+
+    Apart from the data root, which may be read-only or shared between machines.
+    """
+    named = os.environ.get(CACHE_ROOT_VARIABLE)
+    return Path(named).expanduser() if named else user_cache_path("fewshot_km") / "banks"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its name only if the block succeeds.
+
+    Two processes may do this at once: each writes its own temporary file, and the last rename wins with a whole file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)  # mkstemp makes private files; a cache may be shared between users
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
