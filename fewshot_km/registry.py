@@ -2,11 +2,11 @@
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from fewshot_km.errors import PluginError, UnknownNameError
-
+from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -54,6 +54,27 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+
+def resolve_options(factory: Callable[..., Any], given: int, options: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """`options` with the defaults of `factory` filled in; its first `given` parameters are not options.
+
+    Raises ConfigError, calling the factory `what`, for an option that it does not take and for one that it needs.
+    """
+    parameters = list(inspect.signature(factory).parameters.values())[given:]
+    known = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes = f"it takes: {', '.join(known)}" if known else "it takes no options"
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for name in options:
+        if name not in known and not takes_any:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f", did you mean '{near[0]}'?" if near else ";"
+            raise ConfigError(f"{what} has no option '{name}'{guess} {takes}")
+    resolved = known | dict(options)
+    for name, value in resolved.items():
+        if value is inspect.Parameter.empty:
+            raise ConfigError(f"{what} needs the option '{name}'; {takes}")
+    return resolved
 
 
 def _origin(entry: Any) -> str:

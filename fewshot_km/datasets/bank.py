@@ -33,7 +33,9 @@ class ImageBank:
         """Build a bank from one uint8 array [n, C, H, W] per class; raises DataError where shapes or names clash."""
         arrays = list(images)
         if len(names) != len(arrays) or not arrays:
-            raise DataError(f"an image bank needs one array of images per class: {len(names)} names, {len(arrays)} arrays")
+            raise DataError(
+                f"an image bank needs one array of images per class: {len(names)} names, {len(arrays)} arrays"
+            )
         if len(set(names)) != len(names):
             twice = sorted({n for n in names if list(names).count(n) > 1})
             raise DataError(f"class names must be unique; these occur more than once: {', '.join(twice[:5])}")
@@ -63,8 +65,10 @@ class ImageBank:
         position = {name: i for i, name in enumerate(self.class_names)}
         missing = [n for n in names if n not in position]
         if missing:
-            raise DataError(f"{len(missing)} classes are missing from the images: {', '.join(missing[:5])}"
-                            + (", ..." if len(missing) > 5 else ""))
+            raise DataError(
+                f"{len(missing)} classes are missing from the images: {', '.join(missing[:5])}"
+                + (", ..." if len(missing) > 5 else "")
+            )
         return np.array([position[n] for n in names], dtype=np.int64)
 
     def save(self, path: Path) -> None:

@@ -35,7 +35,7 @@ class Split:
 def make_splits(bank: ImageBank, views: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Split]:
     """Splits from names: per split one row per class, one bank class name per view of it.
 
-    Raises DataError where a split is empty, two splits share a class, or the bank lacks one.
+    Raises DataError where a split is empty or ragged, two splits share a class, or the bank lacks one.
     """
     owner: dict[str, str] = {}
     splits = {}
@@ -44,6 +44,8 @@ def make_splits(bank: ImageBank, views: Mapping[str, Sequence[Sequence[str]]]) -
         names = [name for row in rows for name in row]
         if not names:
             raise DataError(f"split '{split_name}' has no classes")
+        if len({len(row) for row in rows}) > 1:
+            raise DataError(f"split '{split_name}': every class must have the same number of views")
         for name in names:
             if name in owner:
                 raise DataError(f"class '{name}' stands in split '{owner[name]}' and again in '{split_name}'")

@@ -1,0 +1,1 @@
+"""From stored accuracies to tables."""

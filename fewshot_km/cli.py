@@ -1,0 +1,245 @@
+"""The command line: `fewshot-km ...`, and `python run_benchmarks.py ...` from a checkout."""
+
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from fewshot_km.cli_data import data_commands
+from fewshot_km.datasets import DATASETS
+from fewshot_km.datasets.storage import default_data_root
+from fewshot_km.errors import FewshotError
+from fewshot_km.grid import ResultStore, find_grid, load_grid, shipped_grids
+from fewshot_km.grid.display import GridDisplay
+from fewshot_km.grid.run import choose_device, run_grid
+from fewshot_km.grid.store import write_text
+from fewshot_km.learners import LEARNERS
+from fewshot_km.networks import NETWORKS
+from fewshot_km.plugins import load_entry_points, load_plugin
+from fewshot_km.registry import Registry
+from fewshot_km.reporting.tables import ResultsTable, display_frame, results_table, to_csv, to_markdown
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit status, beside 0
+
+
+class Commands(TyperGroup):
+    """Turns our errors into one line on standard error and the exit status that goes with them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except FewshotError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from error
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            print(
+                f"error: {error}: check that the path exists, can be written, and that the disk is not full",
+                file=sys.stderr,
+            )
+            raise typer.Exit(BAD_INPUT) from error
+        except KeyboardInterrupt:
+            print("interrupted: finished cells are kept; the same command goes on with the others", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+class TableFormat(StrEnum):
+    """How a table is printed."""
+
+    TEXT = "text"
+    MD = "md"
+    CSV = "csv"
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_commands, name="data")
+
+GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")]
+Results = Annotated[Path, typer.Option(help="Folder where results are kept.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder with the data sets. [default: $FEWSHOT_KM_DATA, else the user's cache]")
+]
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="A Python file that registers learners; may be repeated.")
+]
+Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
+
+DEFAULT_RESULTS = Path("results")
+
+
+@app.callback(invoke_without_command=True)
+def quickstart(ctx: typer.Context) -> None:
+    """Few-shot benchmarks: MAML, ANIL and KM-MAML with intervals that can be trusted.
+
+    Without a command: run the quickstart grid on the embedded data set (about two minutes) and print its table.
+
+    Exit status: 0 all is done, 1 a cell failed, 2 wrong use or bad input, 130 interrupted.
+    """
+    load_entry_points()
+    if ctx.invoked_subcommand is None:
+        _run("quickstart", DEFAULT_RESULTS, None, "auto")
+
+
+@app.command()
+def run(
+    grid: GridName,
+    results: Results = DEFAULT_RESULTS,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    plugin: Plugins = None,
+) -> None:
+    """Run the cells of a grid that are not done yet, then print and save its table."""
+    _load_plugins(plugin)
+    _run(grid, results, data_root, device)
+
+
+@app.command("list")
+def list_grids(
+    grid: Annotated[str | None, typer.Argument(metavar="[GRID]", help="A grid: list its cells.")] = None,
+    results: Results = DEFAULT_RESULTS,
+    plugin: Plugins = None,
+) -> None:
+    """List the shipped grids; or the cells of one: done, to do, failed."""
+    _load_plugins(plugin)
+    if grid is None:
+        shipped = ((name, load_grid(path)) for name, path in shipped_grids().items())
+        _print_rows(("grid", "cells", "what it is"), ((name, str(len(g.cells)), g.description) for name, g in shipped))
+        return
+    loaded = load_grid(find_grid(grid))
+    store = ResultStore(results, loaded.name)
+    rows = []
+    for cell in loaded.cells:
+        state = store.state(cell)
+        found = ""
+        if state == "done":
+            found = f"test accuracy {100 * store.read(cell).record['results']['test_accuracy']:.2f} %"
+        elif state == "failed":
+            found = store.failure(cell)
+        rows.append((cell.task, cell.learner, str(cell.seed), state, found))
+    _print_rows(("task", "learner", "seed", "state", "result"), rows)
+
+
+@app.command()
+def report(
+    grid: GridName,
+    results: Results = DEFAULT_RESULTS,
+    table_format: Annotated[TableFormat, typer.Option("--format", help="How the table is printed.")] = TableFormat.TEXT,
+    plugin: Plugins = None,
+) -> None:
+    """Print the table of a grid from its stored results."""
+    _load_plugins(plugin)
+    loaded = load_grid(find_grid(grid))
+    table = results_table(loaded, ResultStore(results, loaded.name))
+    if table_format is TableFormat.TEXT:
+        _print_table(table)
+    else:
+        sys.stdout.write(to_markdown(table) if table_format is TableFormat.MD else to_csv(table))
+
+
+@app.command()
+def learners(pattern: Pattern = "*", plugin: Plugins = None) -> None:
+    """List the learners that a grid can name."""
+    _load_plugins(plugin)
+    _print_registry(LEARNERS, pattern)
+
+
+@app.command()
+def networks(pattern: Pattern = "*", plugin: Plugins = None) -> None:
+    """List the networks that a grid can name."""
+    _load_plugins(plugin)
+    _print_registry(NETWORKS, pattern)
+
+
+@app.command()
+def datasets(pattern: Pattern = "*", plugin: Plugins = None) -> None:
+    """List the data sets that a grid can name."""
+    _load_plugins(plugin)
+    _print_registry(DATASETS, pattern)
+
+
+def _run(name: str, results: Path, data_root: Path | None, device: str) -> None:
+    grid = load_grid(find_grid(name))
+    store = ResultStore(results, grid.name)
+    chosen = choose_device(device)
+    waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
+    console = Console(stderr=True)
+    if waiting:
+        done = len(grid.cells) - len(waiting)
+        console.print(
+            f"{grid.name}: {len(waiting)} cells to run" + (f", {done} done before" if done else "") + f", on {chosen}",
+            highlight=False,
+        )
+        with GridDisplay(len(waiting), console) as display:
+            failed = run_grid(grid, store, data_root or default_data_root(), chosen, display)
+    else:
+        console.print(f"{grid.name}: all {len(grid.cells)} cells are done; nothing to run", highlight=False)
+        failed = []
+    if len(failed) < len(grid.cells):
+        table = results_table(grid, store)
+        write_text(store.folder / "table.md", to_markdown(table))
+        write_text(store.folder / "table.csv", to_csv(table))
+        _print_table(table)
+        console.print(f"written: {store.folder / 'table.md'} and table.csv", highlight=False, soft_wrap=True)
+    if failed:
+        names = ", ".join(str(cell) for cell in failed)
+        print(f"error: {len(failed)} of {len(grid.cells)} cells failed: {names}", file=sys.stderr)
+        raise typer.Exit(FAILED)
+
+
+def _load_plugins(paths: list[Path] | None) -> None:
+    for path in paths or []:
+        load_plugin(path)
+
+
+def _print_registry(registry: Registry[Any], pattern: str) -> None:
+    names = registry.names(pattern)
+    if not names:
+        registry.get(pattern)  # raises: says what is known
+    _print_rows((registry.kind, "what it is"), ((name, _first_line(registry.get(name))) for name in names))
+
+
+def _first_line(entry: object) -> str:
+    return (entry.__doc__ or "").strip().partition("\n")[0]
+
+
+def _print_rows(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _print_table(table: ResultsTable) -> None:
+    console = Console()
+    frame = display_frame(table)
+    shown = Table(title=table.title, title_justify="left", title_style="bold")
+    for name in frame.columns:
+        shown.add_column(name, justify="left" if name in ("task", "learner", "norm") else "right")
+    for row in frame.itertuples(index=False):
+        shown.add_row(*(Text(str(value)) for value in row))
+    console.print(shown)
+    for note in table.notes:
+        console.print(f"  {note}", highlight=False, markup=False)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    app()

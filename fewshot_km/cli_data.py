@@ -1,0 +1,94 @@
+"""The commands `fewshot-km data ...`: fetch, look at and check a data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fewshot_km.datasets import DATASETS
+from fewshot_km.datasets.fetch import fetch
+from fewshot_km.datasets.splits import SPLIT_NAMES
+from fewshot_km.datasets.storage import cache_root, default_data_root
+from fewshot_km.episodes import TaskSpec
+from fewshot_km.errors import ConfigError, DataError
+from fewshot_km.reporting.sheets import class_sheet, episode_sheet
+
+data_commands = typer.Typer(
+    help="Fetch, look at and check a data set.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set: `fewshot-km datasets` lists them.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder with the data sets. [default: $FEWSHOT_KM_DATA, else the user's cache]")
+]
+
+
+@data_commands.command("fetch")
+def fetch_data(name: Name, data_root: DataRoot = None) -> None:
+    """Download a data set to the data root; goes on where an earlier download broke off."""
+    DATASETS.get(name)  # raises for an unknown name
+    for path in fetch(name, data_root or default_data_root()):
+        print(path)
+
+
+@data_commands.command()
+def info(name: Name, data_root: DataRoot = None) -> None:
+    """Print classes, images, sizes, splits and digests."""
+    dataset = DATASETS.get(name)(data_root or default_data_root())
+    bank = dataset.bank
+    channels, height, width = bank.image_shape
+    counts = bank.counts
+    per_class = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    lines = {
+        "data set": dataset.name,
+        "images": f"{len(bank.images):,}, {height}x{width}, {channels} channel{'s' if channels > 1 else ''}",
+        "classes": f"{len(bank.class_names):,}, {per_class} images each",
+        "digest": dataset.digest,
+        "pixels": bank.digest,
+    }
+    for split_name in SPLIT_NAMES:
+        split = dataset.splits[split_name]
+        rows, views = split.classes.shape
+        lines[f"{split_name} classes"] = (
+            f"{rows:,}" + (f" x {views} rotations" if views > 1 else "") + f"  {split.digest}"
+        )
+    lines["cache"] = str(cache_root())
+    for key, value in lines.items():
+        print(f"{key:15}{value}")
+
+
+@data_commands.command()
+def show(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf or .svg.")] = Path("sheet.png"),
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    classes: Annotated[int, typer.Option(help="Classes on the sheet, spread evenly over the split.", min=1)] = 20,
+    episode: Annotated[
+        int | None, typer.Option(help="Show support and query of this test episode instead.", min=0)
+    ] = None,
+    ways: Annotated[int, typer.Option(help="Classes of the episode.", min=1)] = 5,
+    shots: Annotated[int, typer.Option(help="Support images per class of the episode.", min=1)] = 1,
+    queries: Annotated[int, typer.Option(help="Query images per class of the episode.", min=1)] = 5,
+    data_root: DataRoot = None,
+) -> None:
+    """Draw a sheet of a split's classes, or one episode, as a picture."""
+    if split not in SPLIT_NAMES:
+        raise ConfigError(f"--split {split}: allowed: {', '.join(SPLIT_NAMES)}")
+    if out.suffix not in (".png", ".pdf", ".svg"):
+        raise ConfigError(f"--out {out}: the name must end in .png, .pdf or .svg")
+    dataset = DATASETS.get(name)(data_root or default_data_root())
+    if episode is None:
+        class_sheet(dataset, split, classes, out)
+    else:
+        episode_sheet(dataset, split, TaskSpec(ways, shots, queries), episode, out)
+    print(out)
+
+
+@data_commands.command()
+def verify(name: Name, data_root: DataRoot = None) -> None:
+    """Check that the pixels still have the digest that they were stored under."""
+    dataset = DATASETS.get(name)(data_root or default_data_root())
+    if not dataset.bank.is_intact():
+        raise DataError(f"the cached pixels of '{name}' have changed; delete {cache_root()} and load it again")
+    Console().print(f"{name}: intact, pixels {dataset.bank.digest}", highlight=False, soft_wrap=True)

@@ -1,0 +1,169 @@
+"""From an image bank to episodes: episode i of a stream is a pure function of (split, task spec, stream, i).
+
+Nothing is remembered between episodes, so any process can draw any episode: every learner of a grid sees the same
+ones, and a run can be cut into shards or go on after a stop without replaying what came before.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fewshot_km.datasets.base import Dataset
+from fewshot_km.errors import DataError
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """An n-way k-shot problem: classes per task, support images per class, query images per class."""
+
+    ways: int
+    shots: int
+    queries: int
+
+    def __str__(self) -> str:
+        return f"{self.ways}-way {self.shots}-shot"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The tensors of T tasks.
+
+    support_x float32 [T, N*K, C, H, W], 0 to 1     support_y int64 [T, N*K], 0..N-1
+    query_x   float32 [T, N*Q, C, H, W], 0 to 1     query_y   int64 [T, N*Q], 0..N-1
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.support_x)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless sequence of episodes: `name` keeps training, validation and test apart, `seed` picks one of many."""
+
+    name: str
+    seed: int
+
+
+class EpisodeSampler:
+    """Draws the episodes of one split, task spec and stream.
+
+    The bank stays uint8, on `device`; episodes become float there. Raises DataError where the split has fewer classes
+    than ways, or a class fewer images than shots + queries.
+    """
+
+    def __init__(
+        self, dataset: Dataset, split: str, spec: TaskSpec, stream: Stream, device: torch.device | str = "cpu"
+    ) -> None:
+        self.spec = spec
+        self._classes = dataset.splits[split].classes
+        self._starts = dataset.bank.starts
+        self._counts = dataset.bank.counts
+        self._key = _stream_key(split, spec, stream)
+        self._images = torch.from_numpy(dataset.bank.images).to(device)
+        self._labels = {
+            count: torch.arange(spec.ways, device=device).repeat_interleave(count)
+            for count in (spec.shots, spec.queries)
+        }
+        _check_task_fits(dataset, split, spec)
+
+    def image_ids(self, index: int) -> npt.NDArray[np.int64]:
+        """Bank positions of episode `index`, int64 [N, K + Q]: row = label, the first K columns are the support."""
+        return draw_image_ids(self._classes, self._starts, self._counts, self.spec, self._key, index)
+
+    def draw(self, indices: Sequence[int] | range) -> Episode:
+        """The episodes with the given indices, gathered from the bank by one indexed read."""
+        ids = torch.from_numpy(np.stack([self.image_ids(i) for i in indices]))
+        tasks, ways, shots = len(indices), self.spec.ways, self.spec.shots
+        images = self._images.index_select(0, ids.flatten().to(self._images.device))
+        images = images.reshape(tasks, ways, ids.shape[2], *images.shape[1:])
+        return Episode(
+            support_x=_as_float(images[:, :, :shots]),
+            support_y=self._labels[shots].expand(tasks, -1),
+            query_x=_as_float(images[:, :, shots:]),
+            query_y=self._labels[self.spec.queries].expand(tasks, -1),
+        )
+
+    def batches(self, count: int, size: int) -> Iterator[Episode]:
+        """Episodes 0 to count-1 in batches of at most `size` tasks."""
+        for start in range(0, count, size):
+            yield self.draw(range(start, min(start + size, count)))
+
+
+def draw_image_ids(
+    classes: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    spec: TaskSpec,
+    key: int,
+    index: int,
+) -> npt.NDArray[np.int64]:
+    """Bank positions of one episode, int64 [N, K + Q], without replacement within a class.
+
+    Uses the raw 64-bit words of the counter-based generator Philox, which numpy keeps stable for ever (its Generator
+    methods may change), and orders things by them: the N smallest words name the classes in label order, the K + Q
+    smallest of a class name its images.
+    """
+    rows, views = classes.shape
+    words = np.random.Philox(key=key, counter=index << 64)  # the low 64 bits count the words within an episode
+    chosen = _smallest(_raw(words, rows), spec.ways)
+    view = _raw(words, spec.ways) % np.uint64(views)  # always drawn: streams agree whatever the number of views
+    drawn = classes[chosen, view.astype(np.int64)]
+    available = counts[drawn]
+    most = int(available.max())
+    order = _raw(words, spec.ways * most).reshape(spec.ways, most)
+    if int(available.min()) < most:
+        order[np.arange(most) >= available[:, None]] = np.iinfo(np.uint64).max  # not an image of this class
+    images = _smallest(order, spec.shots + spec.queries)
+    return starts[drawn][:, None] + images
+
+
+def _raw(words: np.random.Philox, count: int) -> npt.NDArray[np.uint64]:
+    return np.asarray(words.random_raw(count), dtype=np.uint64)
+
+
+def _smallest(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
+    """Positions of the `count` smallest words along the last axis, in rising order of the words."""
+    if count < words.shape[-1]:
+        candidates = np.argpartition(words, count - 1, axis=-1)[..., :count]
+    else:
+        candidates = np.broadcast_to(np.arange(words.shape[-1]), words.shape)
+    ranks = np.take_along_axis(words, candidates, axis=-1).argsort(axis=-1, kind="stable")
+    return np.take_along_axis(candidates, ranks, axis=-1)
+
+
+def _stream_key(split: str, spec: TaskSpec, stream: Stream) -> int:
+    """A 128-bit Philox key from everything that names a stream."""
+    name = f"{stream.name}/{stream.seed}/{split}/{spec.ways}/{spec.shots}/{spec.queries}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+
+
+def _as_float(images: Tensor) -> Tensor:
+    """uint8 [T, N, n, C, H, W] to float32 [T, N*n, C, H, W] in 0..1."""
+    return images.flatten(1, 2).to(torch.float32).div_(255)
+
+
+def _check_task_fits(dataset: Dataset, split: str, spec: TaskSpec) -> None:
+    classes = dataset.splits[split].classes
+    if len(classes) < spec.ways:
+        raise DataError(
+            f"{spec} needs {spec.ways} classes; split '{split}' of '{dataset.name}' has {len(classes)}: lower the ways"
+        )
+    counts = dataset.bank.counts[classes]
+    needed = spec.shots + spec.queries
+    if int(counts.min()) < needed:
+        poorest = int(classes.flat[int(counts.argmin())])
+        raise DataError(
+            f"{spec} with {spec.queries} queries needs {needed} images a class; class "
+            f"'{dataset.bank.class_names[poorest]}' of '{dataset.name}' has {int(counts.min())}: "
+            "lower the shots or the queries"
+        )

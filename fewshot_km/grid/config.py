@@ -1,0 +1,134 @@
+"""What one cell is: the validated settings of one (task, learner, seed), every default with its reason."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+
+
+class Section(BaseModel):
+    """A table of the grid file; unknown keys are refused, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskConfig(Section):
+    """The n-way k-shot problem."""
+
+    dataset: str = Field(description="A registered data set: `fewshot-km datasets` lists them.")
+    ways: PositiveInt = Field(description="Classes per task.")
+    shots: PositiveInt = Field(description="Support images per class.")
+    train_queries: PositiveInt = Field(
+        default=5, description="Query images per class at meta-training. 5: enough for a steady outer gradient."
+    )
+    test_queries: PositiveInt = Field(
+        default=5,
+        description="Query images per class at validation and test. 5: 20-image classes still allow 15 shots.",
+    )
+
+
+class NetworkConfig(Section):
+    """The backbone; further keys are its options (`fewshot-km networks` lists them)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(default="conv4", description="A registered backbone. conv4: the network of MAML, ANIL and KM.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the backbone: every key but the name."""
+        return dict(self.model_extra or {})
+
+
+class LearnerConfig(Section):
+    """The learner; further keys are its options (`fewshot-km learners` lists them)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="A registered learner.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the learner: every key but the name."""
+        return dict(self.model_extra or {})
+
+
+class InnerConfig(Section):
+    """Adaptation to one task."""
+
+    lr: PositiveFloat = Field(
+        description="Inner learning rate on the mean cross-entropy. No default: published rates differ by task, and "
+        "those stated for a loss summed over the ways must be multiplied by the ways."
+    )
+    train_steps: PositiveInt = Field(
+        default=1, description="Inner steps at meta-training. 1: the cheapest; papers use 1 or 5."
+    )
+    test_steps: PositiveInt = Field(
+        default=3,
+        description="Inner steps at validation and test. 3: what MAML used on Omniglot after training with 1.",
+    )
+    order: Literal["first", "second"] = Field(
+        default="second",
+        description="Whether the outer gradient goes through the inner steps. second: MAML's algorithm.",
+    )
+
+
+class OuterConfig(Section):
+    """Meta-training."""
+
+    lr: PositiveFloat = Field(default=1e-3, description="Adam's learning rate. 0.001: MAML's code.")
+    meta_batch: PositiveInt = Field(default=16, description="Tasks per iteration. 16: MAML's on 20-way Omniglot.")
+    iterations: PositiveInt = Field(default=60_000, description="Outer steps. 60,000: MAML's schedule.")
+    clip_value: PositiveFloat | None = Field(
+        default=None,
+        description="Bound on each component of the outer gradient. none: MAML clips on mini-ImageNet only.",
+    )
+    execution: Literal["vmap", "loop"] = Field(
+        default="vmap",
+        description="How tasks are run: all at once, or one by one. vmap: the faster one for strided networks; "
+        "loop takes less memory and is the faster one for pooled networks on a CPU.",
+    )
+
+
+class ValidationConfig(Section):
+    """Model selection: the meta-parameters with the best mean accuracy on fixed validation episodes are kept."""
+
+    every: PositiveInt = Field(default=500, description="Iterations between validations. 500: about 1 % of a full run.")
+    episodes: PositiveInt = Field(default=100, description="Validation episodes. 100: standard error about 1 point.")
+
+
+class TestConfig(Section):
+    """The final test, once, on episodes that every learner and seed of the grid shares."""
+
+    __test__ = False  # pytest: not a test class
+
+    episodes: Annotated[int, Field(ge=2, strict=True)] = Field(
+        default=600, description="Test episodes. 600: MAML's number, and everyone's since."
+    )
+    stream: Seed = Field(default=0, description="Seed of the test stream. 0: change it to see other test episodes.")
+
+
+class CellConfig(Section):
+    """Everything that decides the result of one cell."""
+
+    task: TaskConfig
+    learner: LearnerConfig
+    network: NetworkConfig = NetworkConfig()
+    inner: InnerConfig
+    outer: OuterConfig = OuterConfig()
+    validation: ValidationConfig = ValidationConfig()
+    test: TestConfig = TestConfig()
+    seed: Seed = Field(description="Seed of the initialisation and of the training episodes.")
+    learner_source: str | None = Field(
+        default=None, description="SHA-256 of a plug-in learner's file, so that an edited plug-in is another cell."
+    )
+
+    def digest(self) -> str:
+        """SHA-256 of the settings in canonical JSON: the cell's identity, whatever the formatting of its grid file."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()

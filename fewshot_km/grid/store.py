@@ -1,0 +1,136 @@
+"""Finished cells on disk: results/<grid>/<task>/<learner>/seed<k>/, each folder whole or not there.
+
+record.json          settings, their digest, data set digest, environment, times, summary
+history.csv          meta-training: loss, accuracy and validation accuracy over the iterations
+test_episodes.csv    one line per test episode: its index and accuracy
+weights.safetensors  the meta-parameters that validated best
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors.torch import load_file, save_file
+
+from fewshot_km.datasets.storage import whole_file
+from fewshot_km.engine import MetaTraining
+from fewshot_km.errors import DataError
+from fewshot_km.grid.grid import Cell
+from fewshot_km.learners import Params
+
+State = Literal["done", "failed", "to do"]
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """What a table needs of a finished cell: its record and the accuracy of every test episode."""
+
+    record: Mapping[str, Any]
+    accuracies: npt.NDArray[np.float64]
+
+
+class ResultStore:
+    """The results of one grid under `root`/<grid name>."""
+
+    def __init__(self, root: Path, grid: str) -> None:
+        self.folder = root / grid
+
+    def cell_folder(self, cell: Cell) -> Path:
+        """Where the results of a cell are kept."""
+        return self.folder / cell.task / cell.learner / f"seed{cell.seed}"
+
+    def state(self, cell: Cell) -> State:
+        """done or failed with the cell's present settings, else to do."""
+        if self._digest_in(self.cell_folder(cell) / "record.json") == cell.config.digest():
+            return "done"
+        if self._digest_in(self._failure_file(cell)) == cell.config.digest():
+            return "failed"
+        return "to do"
+
+    def write(
+        self, cell: Cell, record: Mapping[str, Any], training: MetaTraining, accuracies: npt.NDArray[np.float64]
+    ) -> None:
+        """Store a finished cell in one move; results of other settings are kept beside it, under their digest."""
+        final = self.cell_folder(cell)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
+        try:
+            part.chmod(0o755)
+            episodes = pd.DataFrame({"episode": range(len(accuracies)), "accuracy": accuracies})
+            episodes.to_csv(part / "test_episodes.csv", index=False, lineterminator="\n")
+            history = pd.DataFrame([asdict(row) for row in training.history])
+            history.to_csv(part / "history.csv", index=False, lineterminator="\n")
+            save_file({k: v.contiguous() for k, v in training.meta.items()}, part / "weights.safetensors")
+            _write_json(part / "record.json", record)
+            if final.exists():
+                final.rename(self._aside(final))
+            part.rename(final)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        self._failure_file(cell).unlink(missing_ok=True)
+
+    def write_failure(self, cell: Cell, reason: str) -> None:
+        """Note that a cell failed, and why; earlier results stay as they are."""
+        path = self._failure_file(cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part:
+            _write_json(part, {"config_digest": cell.config.digest(), "reason": reason})
+
+    def failure(self, cell: Cell) -> str:
+        """Why a failed cell failed."""
+        return str(json.loads(self._failure_file(cell).read_text(encoding="utf-8"))["reason"])
+
+    def read(self, cell: Cell) -> StoredCell:
+        """A finished cell; raises DataError where its files are damaged."""
+        folder = self.cell_folder(cell)
+        try:
+            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            accuracies = pd.read_csv(folder / "test_episodes.csv", float_precision="round_trip")["accuracy"].to_numpy(
+                np.float64
+            )
+            whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error
+        if not whole:
+            raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
+        return StoredCell(record, accuracies)
+
+    def read_weights(self, cell: Cell) -> Params:
+        """The meta-parameters that a finished cell kept."""
+        return load_file(self.cell_folder(cell) / "weights.safetensors")
+
+    def _failure_file(self, cell: Cell) -> Path:
+        folder = self.cell_folder(cell)
+        return folder.with_name(f"{folder.name}.failed.json")
+
+    @staticmethod
+    def _digest_in(path: Path) -> str | None:
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["config_digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _aside(self, folder: Path) -> Path:
+        digest = (self._digest_in(folder / "record.json") or "damaged")[:8]
+        aside, n = folder.with_name(f"{folder.name}.{digest}"), 1
+        while aside.exists():
+            n += 1
+            aside = folder.with_name(f"{folder.name}.{digest}-{n}")
+        return aside
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,14 @@
+"""ANIL: almost no inner loop (Raghu et al. 2020)."""
+
+from collections.abc import Iterable
+
+from fewshot_km.learners.base import GradientLearner, register
+
+
+@register("anil")
+class ANIL(GradientLearner):
+    """ANIL: only the head adapts."""
+
+    def adapted_names(self) -> Iterable[str]:
+        """Weight and bias of the head."""
+        return [name for name, _ in self.network.named_parameters() if name.startswith("head.")]

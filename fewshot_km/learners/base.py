@@ -1,0 +1,124 @@
+"""The learner contract, and the one inner loop that gradient-based learners share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad
+from torch.nn import functional as F
+
+from fewshot_km.errors import PluginError
+from fewshot_km.registry import Registry, resolve_options
+
+Params = dict[str, Tensor]
+"""Tensors by flat dotted names, as `nn.Module.named_parameters()` gives them."""
+
+NetworkFactory = Callable[[], nn.Module]
+"""Returns a new network [M, C, H, W] -> logits [M, ways], initialised from torch's global generator."""
+
+
+class Learner(Protocol):
+    """A meta-learning algorithm for a single task, free of side effects; the engine runs many tasks at once.
+
+    Nothing may be kept on `self` between calls: `adapt` and `predict` run under `torch.func` transforms.
+    """
+
+    def init(self, seed: int) -> Params:
+        """Meta-parameters: a pure function of the seed, float32, on the CPU."""
+
+    def adapt(self, meta: Params, x: Tensor, y: Tensor, *, steps: int) -> Params:
+        """One task's delta from its support images x [N*K, C, H, W] and labels y [N*K]: what this task must store."""
+
+    def predict(self, meta: Params, delta: Params, x: Tensor) -> Tensor:
+        """Logits [M, N] of images x [M, C, H, W]."""
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """Adaptation by gradient descent on the mean cross-entropy of the support set.
+
+    lr     inner learning rate. On the *mean* loss: rates stated for a loss summed over ways are N times smaller
+    order  "second" differentiates through the inner steps; "first" treats their gradients as constants
+    """
+
+    lr: float
+    order: Literal["first", "second"] = "second"  # what MAML, ANIL and KM report unless they say otherwise
+
+
+LearnerFactory = Callable[..., Learner]
+"""(make_network, inner, **options) -> learner."""
+
+LEARNERS: Registry[LearnerFactory] = Registry("learner", "learners")
+register = LEARNERS.register
+
+
+class GradientLearner(ABC):
+    """A learner whose delta is a part of the network's parameters after some steps of gradient descent.
+
+    A subclass that fills in `adapted_names` is complete. Every parameter, adapted or not, is meta-trained.
+    """
+
+    def __init__(self, make_network: NetworkFactory, inner: InnerLoop) -> None:
+        self._make_network = make_network
+        self.inner = inner
+        self.network = self.build_network()  # gives structure only: values always come from meta and delta
+        self._adapted = self._checked_names(self.adapted_names())
+
+    @abstractmethod
+    def adapted_names(self) -> Iterable[str]:
+        """Names of the parameters of `self.network` that the inner loop adapts."""
+
+    def build_network(self) -> nn.Module:
+        """A newly initialised network; learners that reshape the network override this."""
+        return self._make_network()
+
+    def init(self, seed: int) -> Params:
+        """The parameters of a new network, drawn from `seed` without touching the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self.build_network()
+        return {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+
+    def adapt(self, meta: Params, x: Tensor, y: Tensor, *, steps: int) -> Params:
+        """`steps` of gradient descent on the support set, from the meta-parameters (MAML, Finn et al. 2017, Eq. 1)."""
+
+        def support_loss(delta: Params) -> Tensor:
+            return F.cross_entropy(self.predict(meta, delta, x), y)
+
+        delta = {name: meta[name] for name in self._adapted}
+        for _ in range(steps):
+            gradient = grad(support_loss)(delta)
+            if self.inner.order == "first":
+                gradient = {name: g.detach() for name, g in gradient.items()}
+            delta = {name: value - self.inner.lr * gradient[name] for name, value in delta.items()}
+        return delta
+
+    def predict(self, meta: Params, delta: Params, x: Tensor) -> Tensor:
+        """Logits [M, N] of the network with the task's delta in place of the meta-parameters."""
+        logits: Tensor = functional_call(self.network, {**meta, **delta}, (x,))
+        return logits
+
+    def _checked_names(self, names: Iterable[str]) -> tuple[str, ...]:
+        wanted = set(names)
+        known = [name for name, _ in self.network.named_parameters()]
+        unknown = sorted(wanted.difference(known))
+        if unknown or not wanted:
+            what = f"'{unknown[0]}', which the network does not have" if unknown else "no parameter at all"
+            raise PluginError(f"{type(self).__name__}.adapted_names() names {what}; it has: {', '.join(known)}")
+        return tuple(name for name in known if name in wanted)
+
+
+def learner_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a registered learner; raises UnknownNameError, or ConfigError for one that it does not take."""
+    return resolve_options(LEARNERS.get(name), 2, options, f"learner '{name}'")
+
+
+def build_learner(name: str, options: Mapping[str, Any], make_network: NetworkFactory, inner: InnerLoop) -> Learner:
+    """The registered learner `name` with its options.
+
+    Raises UnknownNameError, or ConfigError for an option that the learner does not take or a value it refuses.
+    """
+    return LEARNERS.get(name)(make_network, inner, **learner_options(name, options))

@@ -1,0 +1,35 @@
+"""KM-MAML: kernel modulators and head adapt, kernels stay frozen (Hu & Liu 2022, arXiv 2203.15297)."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from fewshot_km.learners.base import GradientLearner, InnerLoop, NetworkFactory, register
+from fewshot_km.modulation import modulate, modulator_names
+from fewshot_km.networks.norms import AffineChoice, norm_parameter_names
+
+
+@register("km-maml")
+class KMMAML(GradientLearner):
+    """KM-MAML: kernel modulators and the head adapt; the outer loop trains the kernels too.
+
+    norm_affine  implicit modulation (paper Eq. 5-8): which norm parameters adapt with them: full, bias or none
+    """
+
+    def __init__(
+        self,
+        make_network: NetworkFactory,
+        inner: InnerLoop,
+        norm_affine: AffineChoice = "full",  # the paper counts scale and shift among what a task stores
+    ) -> None:
+        self.norm_affine = norm_affine
+        super().__init__(make_network, inner)
+
+    def build_network(self) -> nn.Module:
+        """The network with a modulator on every convolution."""
+        return modulate(super().build_network())
+
+    def adapted_names(self) -> Iterable[str]:
+        """U of every layer, the chosen norm parameters, and the head."""
+        head = [name for name, _ in self.network.named_parameters() if name.startswith("head.")]
+        return [*modulator_names(self.network), *norm_parameter_names(self.network, self.norm_affine), *head]

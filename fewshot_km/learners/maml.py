@@ -1,0 +1,28 @@
+"""MAML: every weight adapts (Finn et al. 2017)."""
+
+from collections.abc import Iterable
+
+from fewshot_km.learners.base import GradientLearner, InnerLoop, NetworkFactory, register
+from fewshot_km.networks.norms import AffineChoice, norm_parameter_names
+
+
+@register("maml")
+class MAML(GradientLearner):
+    """MAML: the whole network adapts.
+
+    norm_affine  which norm parameters adapt with it: none (as MAML's code), bias, or full
+    """
+
+    def __init__(
+        self,
+        make_network: NetworkFactory,
+        inner: InnerLoop,
+        norm_affine: AffineChoice = "none",  # MAML's code trains the norm's shift in the outer loop only
+    ) -> None:
+        self.norm_affine = norm_affine
+        super().__init__(make_network, inner)
+
+    def adapted_names(self) -> Iterable[str]:
+        """Convolutions, biases and head, and the chosen norm parameters."""
+        kept = set(norm_parameter_names(self.network)) - set(norm_parameter_names(self.network, self.norm_affine))
+        return [name for name, _ in self.network.named_parameters() if name not in kept]

@@ -1,0 +1,57 @@
+"""Pictures of data: classes of a split, or the support and query images of one episode."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fewshot_km.datasets import Dataset
+from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+
+INCHES_PER_IMAGE = 0.45  # a 28x28 image is shown at about twice its size on a screen
+SHEET_COLUMNS = 20  # images of a class on a sheet: all of a character's drawings, a sample of larger classes
+
+
+def class_sheet(dataset: Dataset, split: str, classes: int, out: Path) -> None:
+    """Draw `classes` classes of a split, evenly spread, one per row with its first images; writes `out`."""
+    rows = dataset.splits[split].classes[:, 0]
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(classes, len(rows))).astype(int))]
+    starts, counts = dataset.bank.starts[chosen], dataset.bank.counts[chosen]
+    columns = min(SHEET_COLUMNS, int(counts.min()))
+    ids = starts[:, None] + np.arange(columns)
+    names = [dataset.bank.class_names[c] for c in chosen]
+    _draw(dataset.bank.images[ids], names, f"{dataset.name}, {split}: {len(chosen)} of {len(rows)} classes", [], out)
+
+
+def episode_sheet(dataset: Dataset, split: str, spec: TaskSpec, index: int, out: Path) -> None:
+    """Draw one episode of the test stream, a row per label: support images, a gap, query images; writes `out`.
+
+    Raises DataError where the split does not allow such a task.
+    """
+    ids = EpisodeSampler(dataset, split, spec, Stream("test", 0)).image_ids(index)
+    bank = dataset.bank
+    owner = np.searchsorted(bank.starts, ids[:, 0], side="right") - 1
+    names = [f"{label}: {bank.class_names[c]}" for label, c in enumerate(owner)]
+    title = f"{dataset.name}, {split}, {spec}, episode {index}: support | query"
+    _draw(bank.images[ids], names, title, [spec.shots], out)
+
+
+def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps: Sequence[int], out: Path) -> None:
+    """images uint8 [rows, columns, C, H, W]; `gaps` are columns that get a line on their left."""
+    rows, columns, channels, height, width = images.shape
+    border = np.pad(images, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)), constant_values=90)
+    sheet = border.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 2), columns * (width + 2), channels)
+    figure = Figure(figsize=(columns * INCHES_PER_IMAGE + 2.6, rows * INCHES_PER_IMAGE + 0.7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_yticks((np.arange(rows) + 0.5) * (height + 2), [name.replace("$", r"\$") for name in names], fontsize=8)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.set_title(title, fontsize=9, loc="left")
+    for gap in gaps:
+        axes.axvline(gap * (width + 2) - 0.5, color="tab:orange", linewidth=2)
+    figure.savefig(out, dpi=150, metadata={"Date": None} if out.suffix == ".svg" else None)

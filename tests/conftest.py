@@ -1,0 +1,31 @@
+"""Shared fixtures: every test has its own cache and data root, so that none reads or writes the user's."""
+
+from pathlib import Path
+
+import pytest
+
+from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole run: a bank that several tests need is built once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_storage(monkeypatch: pytest.MonkeyPatch, session_cache: Path, tmp_path: Path) -> None:
+    monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(session_cache))
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, str(tmp_path / "data-root"))
+
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def real_omniglot() -> Path:
+    """The folder that holds the real Omniglot archives; skips where this checkout has none beside it."""
+    folder = SHARED_DATA / "omniglot"
+    if not (folder / "images_background.zip").is_file():
+        pytest.skip(f"the real Omniglot is not at {folder}")
+    return folder

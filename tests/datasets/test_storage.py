@@ -1,0 +1,88 @@
+"""Where files go, and that they get there whole or not at all."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from platformdirs import user_cache_path
+
+from fewshot_km.datasets.storage import (
+    CACHE_ROOT_VARIABLE,
+    DATA_ROOT_VARIABLE,
+    cache_root,
+    default_data_root,
+    whole_file,
+)
+
+
+def test_the_environment_names_data_root_and_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, str(tmp_path / "data"))
+    monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(tmp_path / "cache"))
+    assert default_data_root() == tmp_path / "data"
+    assert cache_root() == tmp_path / "cache"
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, "~/images")
+    monkeypatch.setenv(CACHE_ROOT_VARIABLE, "~/banks")
+    assert default_data_root() == Path.home() / "images"
+    assert cache_root() == Path.home() / "banks"
+
+
+@pytest.mark.parametrize("unset", [True, False], ids=["unset", "empty"])
+def test_without_it_both_lie_in_the_platforms_cache(monkeypatch: pytest.MonkeyPatch, unset: bool) -> None:
+    for variable in (DATA_ROOT_VARIABLE, CACHE_ROOT_VARIABLE):
+        if unset:
+            monkeypatch.delenv(variable)
+        else:
+            monkeypatch.setenv(variable, "")
+    assert user_cache_path("fewshot_km") in default_data_root().parents
+    assert user_cache_path("fewshot_km") in cache_root().parents
+    assert default_data_root() != cache_root()
+
+
+def test_a_whole_file_appears_under_its_name_with_its_folders(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with whole_file(path) as part:
+        part.write_text("content")
+        assert not path.exists()
+    assert path.read_text() == "content"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+    assert path.stat().st_mode & 0o444 == 0o444  # others may read a shared cache
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
+def test_a_failed_block_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with whole_file(path) as part:
+            part.write_text("ne")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_half()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_writers_at_the_same_time_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    together = threading.Barrier(4)
+
+    def write(letter: str) -> None:
+        with whole_file(path) as part, part.open("w") as file:
+            for _ in range(50):
+                file.write(letter * 100)
+            together.wait(timeout=10)  # all four are inside the block at once
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in {letter * 5000 for letter in "abcd"}
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
