@@ -1,9 +1,8 @@
 """Where pixels come from: image banks with frozen class splits, found by name."""
 
+from fewshot_km.datasets import glyphs, omniglot
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.base import DATASETS, Dataset
-from fewshot_km.datasets.glyphs import glyphs
-from fewshot_km.datasets.omniglot import omniglot, omniglot_vinyals
 from fewshot_km.datasets.splits import Split
 
-__all__ = ["DATASETS", "Dataset", "ImageBank", "Split", "glyphs", "omniglot", "omniglot_vinyals"]
+__all__ = ["DATASETS", "Dataset", "ImageBank", "Split", "glyphs", "omniglot"]

@@ -43,6 +43,9 @@ DRAWN_SIZE = 20  # pixels, the middle of the sizes that letters are drawn at
 # Square pixels of ink without a counterpart, both ways. By eye over contact sheets: many a pair below 7 (d with hook
 # and with caron, Latin and Cyrillic phi) takes a second look, pairs above (n with tilde, with acute) mostly do not.
 LOOK_ALIKE_INK = 7.0
+# Letters of two scripts may stand in two splits, where a twin would make a test class known: stricter. Up to 10 stand
+# Latin and Cyrillic y, Greek chi and Cyrillic ha, Armenian and Cyrillic S; above, pairs differ in a stroke or a mark.
+OTHER_SCRIPT_INK = 10.0
 # Capital and small form of one letter differ in proportions alone up to 14 (Cyrillic i, kje), which jitter hides.
 CASE_TWIN_INK = 14.0
 
@@ -135,11 +138,17 @@ def drop_look_alikes(letters: Sequence[str]) -> list[str]:
     ink = unmatched_ink(letters)
     kept: list[int] = []
     for i, letter in enumerate(letters):
-        twins = {letter.lower(), letter.upper()}
-        needed = np.array([CASE_TWIN_INK if letters[k] in twins else LOOK_ALIKE_INK for k in kept])
+        needed = np.array([_needed_ink(letter, letters[k]) for k in kept])
         if bool((ink[i, kept] > needed).all()):
             kept.append(i)
     return [letters[i] for i in kept]
+
+
+def _needed_ink(letter: str, other: str) -> float:
+    if other in (letter.lower(), letter.upper()):
+        return CASE_TWIN_INK
+    same_script = script_of(class_name(letter)) == script_of(class_name(other))
+    return LOOK_ALIKE_INK if same_script else OTHER_SCRIPT_INK
 
 
 def assign_splits(names: Collection[str]) -> dict[str, list[str]]:

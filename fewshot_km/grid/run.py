@@ -67,10 +67,11 @@ def run_grid(grid: Grid, store: ResultStore, data_root: Path, device: torch.devi
             make_streams(cell.config, dataset, torch.device("cpu"))
         except FewshotError as error:
             raise type(error)(f"{grid.name}: {cell.task}/{cell.learner}: {error}") from error
+    environment = describe_environment(device)  # now: a checkout may change while this process computes
     failed = []
     for cell in waiting:
         try:
-            run_cell(cell, datasets[cell.config.task.dataset], store, device, display)
+            run_cell(cell, datasets[cell.config.task.dataset], store, device, environment, display)
         except DivergenceError as error:
             store.write_failure(cell, str(error))
             display.cell_failed(cell, str(error))
@@ -78,7 +79,14 @@ def run_grid(grid: Grid, store: ResultStore, data_root: Path, device: torch.devi
     return failed
 
 
-def run_cell(cell: Cell, dataset: Dataset, store: ResultStore, device: torch.device, display: Display) -> None:
+def run_cell(
+    cell: Cell,
+    dataset: Dataset,
+    store: ResultStore,
+    device: torch.device,
+    environment: Mapping[str, Any],
+    display: Display,
+) -> None:
     """Meta-train, select on validation, test once, and store the whole result; raises DivergenceError."""
     display.cell_started(cell)
     config = cell.config
@@ -143,7 +151,7 @@ def run_cell(cell: Cell, dataset: Dataset, store: ResultStore, device: torch.dev
         "config": config.model_dump(mode="json"),
         "dataset_digest": dataset.digest,
         "results": summary,
-        "environment": describe_environment(device),
+        "environment": environment,
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }

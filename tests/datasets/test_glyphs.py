@@ -173,13 +173,12 @@ def test_other_processes_draw_the_same_bytes(dataset: Dataset, seed: str, locale
 def test_splits_hold_out_scripts_and_letters(dataset: Dataset) -> None:
     names = {split: classes_of(dataset, split) for split in SPLIT_NAMES}
     assert len(names["train"]) >= 300
-    assert len(names["val"]) >= 100
-    assert len(names["test"]) >= 150
+    assert min(len(names["val"]), len(names["test"])) >= 5 * 20  # 20-way episodes with room to spare
     families = {split: {family_of(n) for n in names[split]} for split in SPLIT_NAMES}
     scripts = {split: {script_of(n) for n in names[split]} for split in SPLIT_NAMES}
     assert scripts["train"] == {"latin", "greek"}
-    assert scripts["val"] == {"latin", "greek", "cyrillic"}
-    assert scripts["test"] == {"latin", "greek", "armenian", "georgian"}
+    assert scripts["val"] - {"latin", "greek"} == {"cyrillic"}
+    assert scripts["test"] - {"latin", "greek"} == {"armenian", "georgian"}
     for one, other in [("train", "val"), ("train", "test"), ("val", "test")]:
         assert not set(names[one]) & set(names[other])
         assert not families[one] & families[other]
@@ -201,13 +200,13 @@ def kept() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "letters", ["AΑА", "OΟОՕοоoօ", "EΕЕ", "PΡР", "рp", "XΧХхx", "CСсc", "IΙІӀ", "SЅѕs", "iі", "wԝWԜ"]
+    "letters", ["AΑА", "OΟОՕοоoօი", "EΕЕ", "PΡР", "рp", "XΧХхx", "CСсc", "IΙІӀ", "SЅѕsՏ", "iі", "wԝWԜ"]
 )
 def test_of_look_alikes_exactly_one_stays(kept: set[str], letters: str) -> None:
     assert len(kept & set(letters)) == 1
 
 
-@pytest.mark.parametrize("letters", ["RGDkbdf", "ΔΣΩΞλΨ", "ЖШЩЮЯЫБД", "ԱԲԳԴ", "აბდლქ", "éñ"])
+@pytest.mark.parametrize("letters", ["RGDkbdf", "ΔΣΩΞλΨ", "ЖШЩЮЯЫБД", "ԱԲԳԴ", "აბდლქ", "ёñ"])
 def test_distinct_letters_stay(kept: set[str], letters: str) -> None:
     assert set(letters) <= kept
 

@@ -1,0 +1,171 @@
+"""Meta-gradients in float64 against three truths: finite differences, plain autograd, and the other execution."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fewshot_km.engine.tasks import Execution, outer_gradient, query_accuracy
+from fewshot_km.episodes import Episode
+from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
+from tests.networks_under_test import SMALL_NETWORKS, PaperNetwork
+
+LEARNERS = ["maml", "anil", "km-maml"]
+
+
+def make(name: str, network: PaperNetwork, order: str) -> tuple[GradientLearner, Params]:
+    learner = build_learner(name, {}, network.make, InnerLoop(0.3, order))
+    assert isinstance(learner, GradientLearner)
+    return learner, {n: v.double() for n, v in learner.init(1).items()}
+
+
+def episodes(network: PaperNetwork, tasks: int = 3) -> Episode:
+    generator = torch.Generator().manual_seed(5)
+
+    def images(per_class: int) -> Tensor:
+        shape = (tasks, network.ways * per_class, *network.image_shape)
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+    labels = torch.arange(network.ways)
+    return Episode(
+        images(2),
+        labels.repeat_interleave(2).expand(tasks, -1),
+        images(3),
+        labels.repeat_interleave(3).expand(tasks, -1),
+    )
+
+
+def plain_outer_gradient(learner: GradientLearner, meta: Params, episode: Episode, steps: int) -> Params:
+    """MAML as one would write it with a module, autograd and `create_graph`: no torch.func anywhere."""
+    total = {n: torch.zeros_like(v) for n, v in meta.items()}
+    for t in range(len(episode)):
+        leaves = {n: v.clone().requires_grad_() for n, v in meta.items()}
+        names = list(learner.adapt(meta, episode.support_x[t], episode.support_y[t], steps=0))
+        weights = dict(leaves)
+        for _ in range(steps):
+            loss = nn.functional.cross_entropy(run(learner, weights, episode.support_x[t]), episode.support_y[t])
+            second = learner.inner.order == "second"
+            gradients = torch.autograd.grad(loss, [weights[n] for n in names], create_graph=second)
+            weights |= {n: weights[n] - learner.inner.lr * g for n, g in zip(names, gradients, strict=True)}
+        outer = nn.functional.cross_entropy(run(learner, weights, episode.query_x[t]), episode.query_y[t])
+        gradients = torch.autograd.grad(outer, list(leaves.values()), allow_unused=True)
+        for n, g in zip(leaves, gradients, strict=True):
+            total[n] += 0 if g is None else g / len(episode)
+    return total
+
+
+def run(learner: GradientLearner, weights: Params, x: Tensor) -> Tensor:
+    """The network written out layer by layer from its weights: independent of modules, parametrizations and conv4."""
+    blocks = sorted({n.split(".")[2] for n in weights if n.startswith("backbone.blocks.")})
+    pool, group = (
+        learner.network.backbone.blocks[0].pool,
+        isinstance(learner.network.backbone.blocks[0].norm, nn.GroupNorm),
+    )
+    for b in blocks:
+        at = f"backbone.blocks.{b}."
+        kernel = weights.get(at + "conv.weight")
+        if kernel is None:
+            base = at + "conv.parametrizations.weight."
+            w = weights[base + "original"]
+            u1, u2 = weights[base + "0.inner"], weights[base + "0.outer"]
+            kernel = (torch.tanh(w.reshape(-1, 9) @ u1) @ u2).reshape(w.shape)  # paper Eq. 2-4
+        x = nn.functional.conv2d(x, kernel, weights[at + "conv.bias"], stride=1 if pool else 2, padding=1)
+        axes = (2, 3) if group else (0, 2, 3)  # 8 filters are one group of 8
+        if group:
+            flat = x.flatten(1)
+            x = ((flat - flat.mean(1, True)) / (flat.var(1, False, keepdim=True) + 1e-5).sqrt()).reshape(x.shape)
+        else:
+            x = (x - x.mean(axes, True)) / (x.var(axes, False, keepdim=True) + 1e-5).sqrt()
+        x = x * weights[at + "norm.weight"][:, None, None] + weights[at + "norm.bias"][:, None, None]
+        x = x.relu()
+        x = nn.functional.max_pool2d(x, 2) if pool else x
+    x = x.flatten(1) if pool else x.mean((2, 3))
+    return x @ weights["head.weight"].T + weights["head.bias"]
+
+
+def assert_same_gradient(got: Params, expected: Params, tolerance: float = 1e-9) -> None:
+    assert set(got) == set(expected)
+    norm = torch.cat([v.flatten() for v in expected.values()]).norm()
+    difference = torch.cat([(got[n] - expected[n]).flatten() for n in expected]).norm()
+    assert norm > 1e-3  # a gradient of zeros would agree with anything
+    assert float(difference / norm) < tolerance
+
+
+@pytest.mark.parametrize("execution", ["vmap", "loop"])
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("order", ["first", "second"])
+@pytest.mark.parametrize("network", SMALL_NETWORKS)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_outer_gradient_is_that_of_plain_autograd(
+    name: str, network: str, order: str, steps: int, execution: Execution
+) -> None:
+    learner, meta = make(name, SMALL_NETWORKS[network], order)
+    episode = episodes(SMALL_NETWORKS[network])
+    got, losses, accuracies = outer_gradient(learner, meta, episode, steps=steps, execution=execution)
+    assert_same_gradient(got, plain_outer_gradient(learner, meta, episode, steps))
+    assert losses.shape == accuracies.shape == (3,)
+
+
+@pytest.mark.parametrize("execution", ["vmap", "loop"])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_second_order_gradient_is_that_of_finite_differences(name: str, execution: Execution) -> None:
+    """Central differences of the mean query loss along random directions.
+
+    The step is small because the inner gradient jumps where a ReLU switches: at 1e-6 some direction crosses such a point.
+    """
+    network = SMALL_NETWORKS["group"]
+    learner, meta = make(name, network, "second")
+    episode = episodes(network, tasks=2)
+    gradient, _, _ = outer_gradient(learner, meta, episode, steps=2, execution=execution)
+
+    def loss(at: Params) -> float:
+        _, losses, _ = outer_gradient(learner, at, episode, steps=2, execution="loop")
+        return float(losses.mean())
+
+    generator = torch.Generator().manual_seed(0)
+    for only in ("backbone.blocks.0", "backbone.blocks.3", "head", ""):
+        direction = {
+            n: torch.randn(v.shape, generator=generator, dtype=torch.float64) * n.startswith(only)
+            for n, v in meta.items()
+        }
+        size = 1e-8
+        up = loss({n: v + size * direction[n] for n, v in meta.items()})
+        down = loss({n: v - size * direction[n] for n, v in meta.items()})
+        slope = float(sum((gradient[n] * direction[n]).sum() for n in meta))
+        assert (up - down) / (2 * size) == pytest.approx(slope, rel=1e-6)
+
+
+def test_first_and_second_order_differ() -> None:
+    network = SMALL_NETWORKS["strided"]
+    episode = episodes(network)
+    first, meta = make("maml", network, "first")
+    second, _ = make("maml", network, "second")
+    one, _, _ = outer_gradient(first, meta, episode, steps=2, execution="vmap")
+    two, _, _ = outer_gradient(second, meta, episode, steps=2, execution="vmap")
+    assert max(float((one[n] - two[n]).abs().max()) for n in meta) > 1e-3
+
+
+@pytest.mark.parametrize("network", SMALL_NETWORKS)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_both_executions_predict_alike(name: str, network: str) -> None:
+    learner, meta = make(name, SMALL_NETWORKS[network], "second")
+    episode = episodes(SMALL_NETWORKS[network], tasks=5)
+    vmapped = query_accuracy(learner, meta, episode, steps=3, execution="vmap")
+    looped = query_accuracy(learner, meta, episode, steps=3, execution="loop")
+    assert torch.equal(vmapped, looped)
+    for t in range(5):
+        delta = learner.adapt(meta, episode.support_x[t], episode.support_y[t], steps=3)
+        predicted = learner.predict(meta, delta, episode.query_x[t]).argmax(1)
+        expected = sum(int(p == y) for p, y in zip(predicted, episode.query_y[t], strict=True)) / len(predicted)
+        assert float(vmapped[t]) == pytest.approx(expected)
+
+
+def test_the_outer_loop_trains_every_parameter() -> None:
+    """KM-MAML freezes kernels in the inner loop only: they have an outer gradient, like everything but conv biases.
+
+    A bias before a norm over the batch has no effect on the output, so its gradient is zero by mathematics.
+    """
+    network = SMALL_NETWORKS["strided"]
+    learner, meta = make("km-maml", network, "second")
+    gradient, _, _ = outer_gradient(learner, meta, episodes(network), steps=1, execution="vmap")
+    for n, g in gradient.items():
+        assert (float(g.abs().max()) > 1e-9) != n.endswith("conv.bias"), n

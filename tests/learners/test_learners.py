@@ -1,0 +1,144 @@
+"""The three learners: what adapts, how many numbers, and that `adapt` is the gradient descent it claims to be."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
+from fewshot_km.learners import LEARNERS, GradientLearner, InnerLoop, build_learner
+from fewshot_km.networks import build_network
+from tests.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, PaperNetwork
+
+
+def learner_on(name: str, network: PaperNetwork, order: str = "second", **options: object) -> GradientLearner:
+    learner = build_learner(name, options, network.make, InnerLoop(0.4, order))
+    assert isinstance(learner, GradientLearner)
+    return learner
+
+
+def adapted_count(learner: GradientLearner, network: PaperNetwork) -> int:
+    x = torch.rand(2 * network.ways, *network.image_shape)
+    y = torch.arange(network.ways).repeat(2)
+    return sum(value.numel() for value in learner.adapt(learner.init(0), x, y, steps=1).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "omniglot", "mini_imagenet"),
+    [  # the table "Counts that a correct implementation reproduces", from the papers' own figures
+        ("maml", {}, 112_724, 32_645),
+        ("maml", {"norm_affine": "full"}, 113_236, 32_901),
+        ("anil", {}, 1_300, 4_005),
+        ("km-maml", {}, 2_460, 4_909),
+        ("km-maml", {"norm_affine": "full"}, 2_460, 4_909),
+        ("km-maml", {"norm_affine": "bias"}, 2_204, 4_781),
+        ("km-maml", {"norm_affine": "none"}, 648 + 1_300, 648 + 4_005),
+    ],
+)
+def test_adapted_parameters_are_those_of_the_papers(
+    name: str, options: dict[str, object], omniglot: int, mini_imagenet: int
+) -> None:
+    assert adapted_count(learner_on(name, OMNIGLOT_20_WAY, **options), OMNIGLOT_20_WAY) == omniglot
+    assert adapted_count(learner_on(name, MINI_IMAGENET_5_WAY, **options), MINI_IMAGENET_5_WAY) == mini_imagenet
+
+
+def test_km_maml_never_adapts_a_kernel_or_its_bias() -> None:
+    learner = learner_on("km-maml", OMNIGLOT_20_WAY)
+    x, y = torch.rand(20, 1, 28, 28), torch.arange(20)
+    delta = learner.adapt(learner.init(0), x, y, steps=2)
+    assert not [name for name in delta if name.endswith("original") or name.endswith("conv.bias")]
+    assert sum(name.endswith((".inner", ".outer")) for name in delta) == 8
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])
+def test_init_depends_on_the_seed_alone(name: str) -> None:
+    learner = learner_on(name, OMNIGLOT_20_WAY)
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    first, again, other = learner.init(3), learner.init(3), learner.init(4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(first[n], again[n]) for n in first)
+    assert any(not torch.equal(first[n], other[n]) for n in first)
+    assert {n for n, _ in learner.network.named_parameters()} == set(first)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])
+def test_adapt_is_gradient_descent_on_the_support_loss(name: str) -> None:
+    """Against torch.optim.SGD on a module of its own, two steps, float64."""
+    learner = learner_on(name, OMNIGLOT_20_WAY)
+    meta = {n: v.double() for n, v in learner.init(0).items()}
+    x, y = torch.rand(20, 1, 28, 28, dtype=torch.float64), torch.arange(20)
+    delta = learner.adapt(meta, x, y, steps=2)
+
+    module = learner.build_network().double()
+    module.load_state_dict(meta)
+    adapted = {n: p for n, p in module.named_parameters() if n in delta}
+    sgd = torch.optim.SGD(adapted.values(), lr=0.4)
+    for _ in range(2):
+        sgd.zero_grad()
+        nn.functional.cross_entropy(module(x), y).backward()
+        sgd.step()
+    for n in delta:
+        torch.testing.assert_close(delta[n], adapted[n].detach(), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(learner.predict(meta, delta, x), module(x).detach(), rtol=1e-10, atol=1e-10)
+
+
+def test_adapt_has_no_side_effects() -> None:
+    learner = learner_on("km-maml", OMNIGLOT_20_WAY)
+    meta = learner.init(0)
+    kept = {n: v.clone() for n, v in meta.items()}
+    template = {n: p.detach().clone() for n, p in learner.network.named_parameters()}
+    learner.adapt(meta, torch.rand(20, 1, 28, 28), torch.arange(20), steps=2)
+    assert all(torch.equal(meta[n], kept[n]) for n in kept)
+    assert all(torch.equal(p, template[n]) for n, p in learner.network.named_parameters())
+
+
+def test_anil_leaves_features_alone() -> None:
+    learner = learner_on("anil", OMNIGLOT_20_WAY)
+    meta, x = learner.init(0), torch.rand(20, 1, 28, 28)
+    delta = learner.adapt(meta, x, torch.arange(20), steps=3)
+    merged = {n.removeprefix("backbone."): v for n, v in {**meta, **delta}.items() if n.startswith("backbone.")}
+    original = {n.removeprefix("backbone."): v for n, v in meta.items() if n.startswith("backbone.")}
+    backbone = learner.network.backbone
+    assert isinstance(backbone, nn.Module)
+    assert torch.equal(functional_call(backbone, merged, (x,)), functional_call(backbone, original, (x,)))
+
+
+def test_unknown_learners_options_and_values_are_answered() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'maml'"):
+        build_learner("malm", {}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
+    with pytest.raises(
+        ConfigError, match=r"learner 'km-maml' has no option 'norm_afine', did you mean 'norm_affine'\?"
+    ):
+        build_learner("km-maml", {"norm_afine": "full"}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
+    with pytest.raises(ConfigError, match="learner 'anil' has no option 'steps'; it takes no options"):
+        build_learner("anil", {"steps": 3}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
+    with pytest.raises(ConfigError, match="unknown norm_affine 'some'; known: full, bias, none"):
+        build_learner("km-maml", {"norm_affine": "some"}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
+
+
+def test_a_learner_that_names_missing_parameters_is_refused() -> None:
+    class Wrong(GradientLearner):
+        def adapted_names(self) -> list[str]:
+            return ["head.wieght"]
+
+    with pytest.raises(PluginError, match=r"Wrong\.adapted_names\(\) names 'head.wieght', which the network does not"):
+        Wrong(OMNIGLOT_20_WAY.make, InnerLoop(0.1))
+
+
+def test_names_are_taken_once() -> None:
+    with pytest.raises(PluginError, match="learner 'maml' is already registered by"):
+        LEARNERS.register("maml")(LEARNERS.get("anil"))
+
+
+def test_modulation_needs_convolutions() -> None:
+    def linear() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+
+    with pytest.raises(ConfigError, match="at least one Conv2d"):
+        build_learner("km-maml", {}, linear, InnerLoop(0.1))
+
+
+def test_build_network_is_what_learners_get() -> None:
+    network = build_network("conv4", {}, (1, 28, 28), 20)
+    assert [n for n, _ in network.named_parameters()][-2:] == ["head.weight", "head.bias"]
