@@ -76,20 +76,21 @@ class EpisodeSampler:
         }
         _check_task_fits(dataset, split, spec)
 
-    def image_ids(self, index: int) -> npt.NDArray[np.int64]:
-        """Bank positions of episode `index`, int64 [N, K + Q]: row = label, the first K columns are the support."""
-        return draw_image_ids(self._classes, self._starts, self._counts, self.spec, self._key, index)
+    def image_ids(self, indices: Sequence[int] | range) -> npt.NDArray[np.int64]:
+        """Bank positions of the episodes, int64 [T, N, K + Q]: row = label, the first K columns are the support."""
+        return draw_image_ids(self._classes, self._starts, self._counts, self.spec, self._key, indices)
 
     def draw(self, indices: Sequence[int] | range) -> Episode:
         """The episodes with the given indices, gathered from the bank by one indexed read."""
-        ids = torch.from_numpy(np.stack([self.image_ids(i) for i in indices]))
-        tasks, ways, shots = len(indices), self.spec.ways, self.spec.shots
-        images = self._images.index_select(0, ids.flatten().to(self._images.device))
-        images = images.reshape(tasks, ways, ids.shape[2], *images.shape[1:])
+        ids = self.image_ids(indices)
+        tasks, shots = len(ids), self.spec.shots
+        support, query = ids[:, :, :shots].reshape(tasks, -1), ids[:, :, shots:].reshape(tasks, -1)
+        flat = torch.from_numpy(np.concatenate([support.ravel(), query.ravel()])).to(self._images.device)
+        images = self._images.index_select(0, flat).to(torch.float32).div_(255)
         return Episode(
-            support_x=_as_float(images[:, :, :shots]),
+            support_x=images[: support.size].reshape(*support.shape, *images.shape[1:]),
             support_y=self._labels[shots].expand(tasks, -1),
-            query_x=_as_float(images[:, :, shots:]),
+            query_x=images[support.size :].reshape(*query.shape, *images.shape[1:]),
             query_y=self._labels[self.spec.queries].expand(tasks, -1),
         )
 
@@ -105,30 +106,33 @@ def draw_image_ids(
     counts: npt.NDArray[np.int64],
     spec: TaskSpec,
     key: int,
-    index: int,
+    indices: Sequence[int] | range,
 ) -> npt.NDArray[np.int64]:
-    """Bank positions of one episode, int64 [N, K + Q], without replacement within a class.
+    """Bank positions of T episodes, int64 [T, N, K + Q], without replacement within a class.
 
     Uses the raw 64-bit words of the counter-based generator Philox, which numpy keeps stable for ever (its Generator
     methods may change), and orders things by them: the N smallest words name the classes in label order, the K + Q
     smallest of a class name its images.
     """
     rows, views = classes.shape
-    words = np.random.Philox(key=key, counter=index << 64)  # the low 64 bits count the words within an episode
-    chosen = _smallest(_raw(words, rows), spec.ways)
-    view = _raw(words, spec.ways) % np.uint64(views)  # always drawn: streams agree whatever the number of views
-    drawn = classes[chosen, view.astype(np.int64)]
+    most = int(counts[classes].max())
+    words = np.stack([_words(key, index, rows + spec.ways + spec.ways * most) for index in indices])
+    of_rows, of_views, of_images = np.split(words, [rows, rows + spec.ways], axis=1)
+    chosen = _smallest(of_rows, spec.ways)
+    drawn = classes[chosen, (of_views % np.uint64(views)).astype(np.int64)]
+    order = of_images.reshape(-1, spec.ways, most)
     available = counts[drawn]
-    most = int(available.max())
-    order = _raw(words, spec.ways * most).reshape(spec.ways, most)
     if int(available.min()) < most:
-        order[np.arange(most) >= available[:, None]] = np.iinfo(np.uint64).max  # not an image of this class
-    images = _smallest(order, spec.shots + spec.queries)
-    return starts[drawn][:, None] + images
+        order = np.where(np.arange(most) < available[..., None], order, _NOT_AN_IMAGE)
+    return starts[drawn][..., None] + _smallest(order, spec.shots + spec.queries)
 
 
-def _raw(words: np.random.Philox, count: int) -> npt.NDArray[np.uint64]:
-    return np.asarray(words.random_raw(count), dtype=np.uint64)
+_NOT_AN_IMAGE = np.iinfo(np.uint64).max  # sorts last
+
+
+def _words(key: int, index: int, count: int) -> npt.NDArray[np.uint64]:
+    """The first raw words of episode `index`; the generator's low 64 counter bits run within an episode."""
+    return np.asarray(np.random.Philox(key=key, counter=index << 64).random_raw(count), dtype=np.uint64)
 
 
 def _smallest(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
@@ -145,11 +149,6 @@ def _stream_key(split: str, spec: TaskSpec, stream: Stream) -> int:
     """A 128-bit Philox key from everything that names a stream."""
     name = f"{stream.name}/{stream.seed}/{split}/{spec.ways}/{spec.shots}/{spec.queries}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
-
-
-def _as_float(images: Tensor) -> Tensor:
-    """uint8 [T, N, n, C, H, W] to float32 [T, N*n, C, H, W] in 0..1."""
-    return images.flatten(1, 2).to(torch.float32).div_(255)
 
 
 def _check_task_fits(dataset: Dataset, split: str, spec: TaskSpec) -> None:

@@ -31,7 +31,7 @@ def episode_sheet(dataset: Dataset, split: str, spec: TaskSpec, index: int, out:
 
     Raises DataError where the split does not allow such a task.
     """
-    ids = EpisodeSampler(dataset, split, spec, Stream("test", 0)).image_ids(index)
+    ids = EpisodeSampler(dataset, split, spec, Stream("test", 0)).image_ids([index])[0]
     bank = dataset.bank
     owner = np.searchsorted(bank.starts, ids[:, 0], side="right") - 1
     names = [f"{label}: {bank.class_names[c]}" for label, c in enumerate(owner)]

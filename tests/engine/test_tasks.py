@@ -110,7 +110,7 @@ def test_outer_gradient_is_that_of_plain_autograd(
 def test_second_order_gradient_is_that_of_finite_differences(name: str, execution: Execution) -> None:
     """Central differences of the mean query loss along random directions.
 
-    The step is small because the inner gradient jumps where a ReLU switches: at 1e-6 some direction crosses such a point.
+    The step is small because the inner gradient jumps where a ReLU switches: a step of 1e-6 crosses such points.
     """
     network = SMALL_NETWORKS["group"]
     learner, meta = make(name, network, "second")
