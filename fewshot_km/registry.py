@@ -67,7 +67,7 @@ def resolve_options(factory: Callable[..., Any], given: int, options: Mapping[st
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name in options:
         if name not in known and not takes_any:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             guess = f", did you mean '{near[0]}'?" if near else ";"
             raise ConfigError(f"{what} has no option '{name}'{guess} {takes}")
     resolved = known | dict(options)

@@ -225,7 +225,7 @@ def _explain(error: ValidationError, model: type[BaseModel], locate: Callable[[t
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     guess = f"; did you mean '{near[0]}'?" if near else ""
     return f"unknown key{guess} (allowed: {', '.join(known)})"
 

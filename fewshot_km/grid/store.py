@@ -6,6 +6,7 @@ test_episodes.csv    one line per test episode: its index and accuracy
 weights.safetensors  the meta-parameters that validated best
 """
 
+import csv
 import json
 import shutil
 import tempfile
@@ -92,9 +93,8 @@ class ResultStore:
         folder = self.cell_folder(cell)
         try:
             record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-            accuracies = pd.read_csv(folder / "test_episodes.csv", float_precision="round_trip")["accuracy"].to_numpy(
-                np.float64
-            )
+            with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
+                accuracies = np.array([float(row["accuracy"]) for row in csv.DictReader(file)])
             whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error

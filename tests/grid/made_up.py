@@ -1,0 +1,61 @@
+"""Small grids and results for tests of grids, stores, tables and the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fewshot_km.engine import MetaTraining
+from fewshot_km.engine.meta_train import HistoryRow
+from fewshot_km.grid import Cell, Grid, ResultStore, load_grid
+
+SMALL_GRID = """
+seeds = [0, 1]
+learners = ["maml", { name = "km-maml", norm_affine = "bias" }]
+
+[[tasks]]
+dataset = "glyphs"
+ways = 5
+shots = 1
+
+[network]
+filters = 8
+
+[inner]
+lr = 0.4
+
+[outer]
+meta_batch = 2
+iterations = 4
+
+[validation]
+every = 2
+episodes = 3
+
+[test]
+episodes = 5
+"""
+
+
+def write_grid(folder: Path, text: str = SMALL_GRID, name: str = "small") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def small_grid(folder: Path, text: str = SMALL_GRID) -> Grid:
+    return load_grid(write_grid(folder, text))
+
+
+def store_result(
+    store: ResultStore, cell: Cell, accuracies: npt.NDArray[np.float64], dataset_digest: str = "d", adapted: int = 7
+) -> None:
+    training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, [HistoryRow(4, 1.0, 0.4, 0.5, 0.1)])
+    results = {
+        "test_accuracy": float(accuracies.mean()),
+        "test_episodes": len(accuracies),
+        "adapted_parameters": adapted,
+    }
+    record = {"config_digest": cell.config.digest(), "dataset_digest": dataset_digest, "results": results}
+    store.write(cell, record, training, accuracies)

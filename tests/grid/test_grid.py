@@ -1,0 +1,123 @@
+"""Grid files: how they resolve into cells, and what is said about mistakes in them."""
+
+from pathlib import Path
+
+import pytest
+
+from fewshot_km.errors import ConfigError, UnknownNameError
+from fewshot_km.grid import find_grid, load_grid, shipped_grids
+from tests.grid.made_up import SMALL_GRID, small_grid, write_grid
+
+
+def test_cells_are_the_product_in_order(tmp_path: Path) -> None:
+    assert [str(cell) for cell in small_grid(tmp_path).cells] == [
+        "glyphs-5w1s/maml/seed0",
+        "glyphs-5w1s/maml/seed1",
+        "glyphs-5w1s/km-maml/seed0",
+        "glyphs-5w1s/km-maml/seed1",
+    ]
+
+
+def test_the_learners_tables_win_over_the_tasks_and_these_over_the_files(tmp_path: Path) -> None:
+    text = """
+    seeds = [3]
+    learners = ["anil", { name = "km-maml", label = "km", inner = { train_steps = 9 }, outer = { lr = 0.5 } }]
+    tasks = [{ dataset = "glyphs", ways = 5, shots = 1, label = "t", inner = { lr = 0.2, train_steps = 7 } }]
+    inner = { lr = 0.1, train_steps = 5, test_steps = 6 }
+    """
+    anil, km = (cell.config for cell in small_grid(tmp_path, text).cells)
+    assert (anil.inner.lr, anil.inner.train_steps, anil.inner.test_steps, anil.outer.lr) == (0.2, 7, 6, 1e-3)
+    assert (km.inner.lr, km.inner.train_steps, km.inner.test_steps, km.outer.lr) == (0.2, 9, 6, 0.5)
+    assert [str(cell) for cell in small_grid(tmp_path, text).cells] == ["t/anil/seed3", "t/km/seed3"]
+
+
+def test_every_option_is_written_out(tmp_path: Path) -> None:
+    config = small_grid(tmp_path).cells[2].config
+    assert config.network.options == {"filters": 8, "downsampling": "stride", "norm": "batch"}
+    assert config.learner.options == {"norm_affine": "bias"}
+
+
+def test_a_cell_is_known_by_its_settings_not_by_their_formatting(tmp_path: Path) -> None:
+    plain = [cell.config.digest() for cell in small_grid(tmp_path).cells]
+    assert len(set(plain)) == 4
+    same = "# a comment\n" + SMALL_GRID.replace("filters = 8", "filters   =   8\nnorm = 'batch'")  # the default, said
+    same = same.replace("lr = 0.4", "lr = 4e-1").replace('"maml"', '{ name = "maml", norm_affine = "none" }')
+    assert [cell.config.digest() for cell in small_grid(tmp_path, same).cells] == plain
+    for old, new in (("lr = 0.4", "lr = 0.5"), ("iterations = 4", "iterations = 5"), ("filters = 8", "filters = 16")):
+        assert not set(plain) & {c.config.digest() for c in small_grid(tmp_path, SMALL_GRID.replace(old, new)).cells}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "lr = 0.4",
+            "lr = 0.4\nstep = 3",
+            r"small.toml: inner.step: unknown key; did you mean 'test_steps'.*allowed: lr",
+        ),
+        ("lr = 0.4", "", r"small.toml: inner.lr: is missing: Inner learning rate on the mean cross-entropy"),
+        ("lr = 0.4", "lr = 0", r"small.toml: inner.lr: 0: input should be greater than 0"),
+        ("lr = 0.4", 'lr = "0.4"', r"small.toml: inner.lr: '0.4': input should be a valid number"),
+        ("lr = 0.4", "lr = nan", r"small.toml: inner.lr: nan: input should be a finite number"),
+        ("lr = 0.4", 'lr = 1\norder = "third"', r"inner.order: 'third' is not allowed; allowed: 'first' or 'second'"),
+        ("iterations = 4", "iterations = 4.5", r"small.toml: outer.iterations: 4.5: input should be a valid integer"),
+        ("iterations = 4", "iterations = true", r"small.toml: outer.iterations: True: input should be a valid integer"),
+        ("ways = 5", "ways = 0", r"small.toml: tasks\[0\].ways: 0: input should be greater than or equal to 1"),
+        ("ways = 5", "", r"small.toml: tasks\[0\].ways: is missing: Classes per task"),
+        ("ways = 5", "ways = 5\nway = 5", r"small.toml: tasks\[0\].way: unknown key; did you mean 'ways'"),
+        (
+            "shots = 1",
+            "shots = 1\ninner.lr = -1",
+            r"small.toml: tasks\[0\].inner.lr: -1: input should be greater than 0",
+        ),
+        ("shots = 1", "shots = 1\ninner = 3", r"small.toml: tasks\[0\].inner: must be a table of keys, not 3"),
+        ('"glyphs"', '"glyph"', r"small.toml: tasks\[0\].dataset: unknown data set 'glyph': did you mean 'glyphs'"),
+        ('"maml"', '"malm"', r"small.toml: learners\[0\]: unknown learner 'malm': did you mean 'maml'"),
+        (
+            "norm_affine",
+            "norm_afine",
+            r"small.toml: learners\[1\]: learner 'km-maml' has no option 'norm_afine', did you",
+        ),
+        ("filters", "filter", r"small.toml: network: network 'conv4' has no option 'filter', did you mean 'filters'"),
+        ("seeds", "seed", r"small.toml: seeds: is missing: One cell per seed"),
+        ("seeds = [0, 1]", "seeds = [0, 0]", r"small.toml: seeds: each seed once"),
+        (
+            "seeds = [0, 1]",
+            "seeds = [0, -1]",
+            r"small.toml: seeds\[1\]: -1: input should be greater than or equal to 0",
+        ),
+        ("seeds = [0, 1]", "seeds = []", r"small.toml: seeds: \[\]: list should have at least 1 item"),
+        ("seeds = [0, 1]", "seeds = [0, 1", r"small.toml: cannot be read as TOML: "),
+        (
+            '"maml"',
+            '"maml", "maml"',
+            r"learners\[0\] and tasks\[0\] and learners\[1\] are both 'glyphs-5w1s/maml': give one",
+        ),
+        ('"maml"', '{ name = "maml", label = "../x" }', r"learners\[0\].label: '../x' becomes a folder"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SMALL_GRID
+    with pytest.raises(ConfigError, match=message) as caught:
+        small_grid(tmp_path, SMALL_GRID.replace(old, new, 1))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grid_must_be_readable(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary.toml: cannot be read as TOML"):
+        load_grid(binary)
+    with pytest.raises(UnknownNameError, match=r"there is no grid file .*nowhere.toml: check the path"):
+        find_grid(str(tmp_path / "nowhere.toml"))
+    with pytest.raises(UnknownNameError, match="unknown grid 'quickstat': did you mean 'quickstart'"):
+        find_grid("quickstat")
+    with pytest.raises(ConfigError, match="the file's name becomes a folder"):
+        load_grid(write_grid(tmp_path, name="my grid"))
+
+
+@pytest.mark.parametrize("name", shipped_grids())
+def test_shipped_grids_are_valid_and_say_what_they_are(name: str) -> None:
+    grid = load_grid(find_grid(name))
+    assert grid.cells
+    assert grid.description

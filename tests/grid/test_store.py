@@ -1,0 +1,94 @@
+"""Results on disk: whole or not there, read back bit for bit, never overwritten by other settings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fewshot_km.engine import MetaTraining
+from fewshot_km.errors import DataError
+from fewshot_km.grid import Grid, ResultStore
+from tests.grid.made_up import SMALL_GRID, small_grid, store_result
+
+ACCURACIES = np.array([0.1, 1 / 3, 2 / 3, 0.7000000000000001, 1.0])
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Grid:
+    return small_grid(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "results", "small")
+
+
+def test_results_come_back_bit_for_bit(grid: Grid, store: ResultStore) -> None:
+    cell = grid.cells[0]
+    assert store.state(cell) == "to do"
+    store_result(store, cell, ACCURACIES)
+    assert store.state(cell) == "done"
+    assert store.read(cell).accuracies.tobytes() == ACCURACIES.tobytes()
+    assert torch.equal(store.read_weights(cell)["w"], torch.ones(2))
+    assert store.cell_folder(cell) == store.folder / "glyphs-5w1s" / "maml" / "seed0"
+    assert sorted(p.name for p in store.cell_folder(cell).iterdir()) == [
+        "history.csv",
+        "record.json",
+        "test_episodes.csv",
+        "weights.safetensors",
+    ]
+
+
+def test_other_settings_are_another_cell_and_older_results_are_kept_aside(
+    tmp_path: Path, grid: Grid, store: ResultStore
+) -> None:
+    old, new = grid.cells[0], small_grid(tmp_path, SMALL_GRID.replace("lr = 0.4", "lr = 0.3")).cells[0]
+    store_result(store, old, ACCURACIES)
+    assert store.state(new) == "to do"
+    store_result(store, new, ACCURACIES / 2)
+    assert store.state(new) == "done"
+    assert store.state(old) == "to do"
+    aside = store.cell_folder(new).with_name(f"seed0.{old.config.digest()[:8]}")
+    assert json.loads((aside / "record.json").read_text())["config_digest"] == old.config.digest()
+    store_result(store, old, ACCURACIES)
+    store_result(store, new, ACCURACIES)  # the same digest a second time overwrites nothing
+    assert aside.with_name(f"{aside.name}-2").is_dir()
+
+
+def test_a_write_that_fails_leaves_nothing(grid: Grid, store: ResultStore) -> None:
+    cell = grid.cells[0]
+    impossible = MetaTraining({"w": torch.ones(2)}, 1, 0.5, [])
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        store.write(cell, {"bad": object()}, impossible, ACCURACIES)
+    assert store.state(cell) == "to do"
+    assert list(store.cell_folder(cell).parent.iterdir()) == []
+
+
+def test_failures_are_noted_and_forgotten_with_success(grid: Grid, store: ResultStore) -> None:
+    cell = grid.cells[0]
+    store.write_failure(cell, "the loss became nan")
+    assert store.state(cell) == "failed"
+    assert store.failure(cell) == "the loss became nan"
+    store_result(store, cell, ACCURACIES)
+    assert store.state(cell) == "done"
+    assert [p.name for p in store.cell_folder(cell).parent.iterdir()] == ["seed0"]
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "episode,accuracy\n0,0.1\n", "episode,accuracy\n" + "0,nan\n" * 5, "a,b\n1,2\n"]
+)
+def test_damaged_results_are_named(grid: Grid, store: ResultStore, damage: str) -> None:
+    cell = grid.cells[0]
+    store_result(store, cell, ACCURACIES)
+    (store.cell_folder(cell) / "test_episodes.csv").write_text(damage)
+    with pytest.raises(DataError, match=r"seed0: .*; delete the folder and run again"):
+        store.read(cell)
+
+
+def test_a_damaged_record_counts_as_not_done(grid: Grid, store: ResultStore) -> None:
+    cell = grid.cells[0]
+    store_result(store, cell, ACCURACIES)
+    (store.cell_folder(cell) / "record.json").write_text("{")
+    assert store.state(cell) == "to do"
