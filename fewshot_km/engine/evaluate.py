@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_km.engine.tasks import Execution, query_accuracy
+from fewshot_km.engine.tasks import Execution, count_correct
 from fewshot_km.episodes import EpisodeSampler
 from fewshot_km.learners.base import Learner, Params
 
@@ -27,8 +27,7 @@ def evaluate(
     """
     accuracies = []
     for episode in sampler.batches(episodes, batch):
-        accuracies.append(
-            query_accuracy(learner, meta, episode, steps=steps, execution=execution).cpu().double().numpy()
-        )
+        correct = count_correct(learner, meta, episode, steps=steps, execution=execution)
+        accuracies.append(correct.cpu().numpy() / episode.query_y.shape[1])  # whole numbers: exact in every precision
         on_batch(len(episode))
     return np.concatenate(accuracies)

@@ -26,7 +26,7 @@ def outer_gradient(
     def query_loss(meta: Params, sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> tuple[Tensor, Tensor]:
         delta = learner.adapt(meta, sx, sy, steps=steps)
         logits = learner.predict(meta, delta, qx)
-        return F.cross_entropy(logits, qy), _accuracy(logits, qy)
+        return F.cross_entropy(logits, qy), (logits.argmax(-1) == qy).to(logits.dtype).mean()
 
     tensors = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
     if execution == "vmap":
@@ -49,19 +49,15 @@ def outer_gradient(
 
 
 @torch.no_grad()
-def query_accuracy(learner: Learner, meta: Params, episode: Episode, *, steps: int, execution: Execution) -> Tensor:
-    """Accuracy [T] on the query images after adapting to each task; keeps no second-order graph."""
+def count_correct(learner: Learner, meta: Params, episode: Episode, *, steps: int, execution: Execution) -> Tensor:
+    """Query images classified correctly after adapting, int64 [T]; keeps no second-order graph."""
 
-    def accuracy(sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> Tensor:
+    def correct(sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> Tensor:
         delta = learner.adapt(meta, sx, sy, steps=steps)
-        return _accuracy(learner.predict(meta, delta, qx), qy)
+        return (learner.predict(meta, delta, qx).argmax(-1) == qy).sum()
 
     tensors = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
     if execution == "vmap":
-        result: Tensor = vmap(accuracy)(*tensors)
+        result: Tensor = vmap(correct)(*tensors)
         return result
-    return torch.stack([accuracy(*task) for task in zip(*tensors, strict=True)])
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(-1) == labels).to(logits.dtype).mean()
+    return torch.stack([correct(*task) for task in zip(*tensors, strict=True)])

@@ -18,8 +18,7 @@ NETWORKS: Registry[BackboneFactory] = Registry("network", "networks")
 class Network(nn.Module):
     """A backbone [M, C, H, W] -> [M, F] and a linear head [M, F] -> logits [M, ways].
 
-    The head starts from Xavier's uniform weights and zero biases, as MAML's code did for mini-ImageNet. Raises
-    ConfigError for a backbone with running statistics: a task must not see what other tasks left behind.
+    Raises ConfigError for a backbone with running statistics: a task must not see what other tasks left behind.
     """
 
     def __init__(self, backbone: nn.Module, ways: int, image_shape: tuple[int, int, int]) -> None:
@@ -36,8 +35,6 @@ class Network(nn.Module):
         if features.ndim != 2:
             raise ConfigError(f"a backbone must return features [M, F]; this one returned {list(features.shape)}")
         self.head = nn.Linear(features.shape[1], ways)
-        nn.init.xavier_uniform_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [M, ways] of images [M, C, H, W]."""
