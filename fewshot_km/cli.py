@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from fewshot_km.cli_data import data_commands
+from fewshot_km.cli_data import DataRoot, data_commands
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.errors import FewshotError
@@ -42,10 +44,7 @@ class Commands(TyperGroup):
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            print(
-                f"error: {error}: check that the path exists, can be written, and that the disk is not full",
-                file=sys.stderr,
-            )
+            print(f"error: {error}: check that it exists, can be written, and that the disk has room", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from error
         except KeyboardInterrupt:
             print("interrupted: finished cells are kept; the same command goes on with the others", file=sys.stderr)
@@ -71,9 +70,6 @@ app.add_typer(data_commands, name="data")
 
 GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")]
 Results = Annotated[Path, typer.Option(help="Folder where results are kept.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder with the data sets. [default: $FEWSHOT_KM_DATA, else the user's cache]")
-]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")]
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A Python file that registers learners; may be repeated.")
@@ -89,7 +85,9 @@ def quickstart(ctx: typer.Context) -> None:
 
     Without a command: run the quickstart grid on the embedded data set (about two minutes) and print its table.
 
-    Exit status: 0 all is done, 1 a cell failed, 2 wrong use or bad input, 130 interrupted.
+    \b
+    Exit status: 0 all is done, 1 a cell failed,
+    2 wrong use or bad input, 130 interrupted.
     """
     load_entry_points()
     if ctx.invoked_subcommand is None:
@@ -228,16 +226,18 @@ def _print_rows(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Non
 
 
 def _print_table(table: ResultsTable) -> None:
+    """One table a task: narrow enough for a terminal of 80 columns."""
     console = Console()
-    frame = display_frame(table)
-    shown = Table(title=table.title, title_justify="left", title_style="bold")
-    for name in frame.columns:
-        shown.add_column(name, justify="left" if name in ("task", "learner", "norm") else "right")
-    for row in frame.itertuples(index=False):
-        shown.add_row(*(Text(str(value)) for value in row))
-    console.print(shown)
+    for task, frame in display_frame(table).groupby("task", sort=False):
+        shown = Table(title=f"{table.title}, {task}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        columns = [name for name in frame.columns if name not in ("task", "norm")]  # the notes tell the norm
+        for name in columns:
+            shown.add_column(name.replace(" ", "\n"), justify="left" if name == "learner" else "right")
+        for row in frame[columns].itertuples(index=False):
+            shown.add_row(*(Text(str(value)) for value in row))
+        console.print(shown)
     for note in table.notes:
-        console.print(f"  {note}", highlight=False, markup=False)
+        console.print(Padding(Text(note), (0, 0, 0, 2)))
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.fetch import fetch
@@ -91,4 +90,4 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
     dataset = DATASETS.get(name)(data_root or default_data_root())
     if not dataset.bank.is_intact():
         raise DataError(f"the cached pixels of '{name}' have changed; delete {cache_root()} and load it again")
-    Console().print(f"{name}: intact, pixels {dataset.bank.digest}", highlight=False, soft_wrap=True)
+    print(f"{name}: intact, pixels {dataset.bank.digest}")

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE
+
+torch.set_num_threads(1)  # the networks here are tiny; and threads of two test runs at once would starve each other
 
 
 @pytest.fixture(scope="session")

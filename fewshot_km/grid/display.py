@@ -32,7 +32,8 @@ class GridDisplay:
             transient=True,
         )
         self._overall = self._bars.add_task("cells", total=cells, detail="", visible=cells > 1)
-        self._bar: TaskID | None = None
+        self._bar = TaskID(0)
+        self._testing = False
 
     def __enter__(self) -> "GridDisplay":
         self._bars.start()
@@ -45,6 +46,7 @@ class GridDisplay:
         """Start a bar of the cell's iterations."""
         self._number += 1
         self._clock = _Clock()
+        self._testing = False
         self._bar = self._bars.add_task(str(cell), total=cell.config.outer.iterations, detail="")
         if not self._console.is_terminal:
             self._say(cell, f"meta-training, {cell.config.outer.iterations} iterations")
@@ -57,18 +59,17 @@ class GridDisplay:
         if progress.val_accuracy is not None:
             detail += f"  validation {progress.val_accuracy:.3f}"
         detail += f"  {rate * outer.meta_batch:.0f} episodes/s"
-        if self._bar is not None:
-            self._bars.update(self._bar, completed=progress.iteration, detail=detail)
+        self._bars.update(self._bar, completed=progress.iteration, detail=detail)
         if not self._console.is_terminal and self._clock.is_time():
             left = (outer.iterations - progress.iteration) / rate
             self._say(cell, f"{progress.iteration}/{outer.iterations}  {detail}  {_duration(left)} left")
 
     def tested(self, cell: Cell, episodes: int) -> None:
         """Show that the test has begun, and advance it."""
-        if self._bar is None:
-            return
-        if self._bars.tasks[self._bars.task_ids.index(self._bar)].description == str(cell):
-            self._bars.reset(self._bar, total=cell.config.test.episodes, description=f"{cell} test", detail="episodes")
+        if not self._testing:
+            self._testing = True
+            total = cell.config.test.episodes
+            self._bars.reset(self._bar, total=total, description=f"{cell} test", detail="test episodes")
         self._bars.advance(self._bar, episodes)
 
     def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
@@ -87,8 +88,7 @@ class GridDisplay:
         self._close()
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bars.remove_task(self._bar)
+        self._bars.remove_task(self._bar)
         self._bars.advance(self._overall)
 
     def _say(self, cell: Cell, text: str) -> None:

@@ -67,6 +67,7 @@ def run_grid(grid: Grid, store: ResultStore, data_root: Path, device: torch.devi
             make_streams(cell.config, dataset, torch.device("cpu"))
         except FewshotError as error:
             raise type(error)(f"{grid.name}: {cell.task}/{cell.learner}: {error}") from error
+    store.prepare()
     environment = describe_environment(device)  # now: a checkout may change while this process computes
     failed = []
     for cell in waiting:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from fewshot_km.datasets.storage import whole_file
 from fewshot_km.engine import MetaTraining
-from fewshot_km.errors import DataError
+from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.grid import Cell
 from fewshot_km.learners import Params
 
@@ -46,6 +46,16 @@ class ResultStore:
     def cell_folder(self, cell: Cell) -> Path:
         """Where the results of a cell are kept."""
         return self.folder / cell.task / cell.learner / f"seed{cell.seed}"
+
+    def prepare(self) -> None:
+        """Make the folder; raises ConfigError where nothing can be written there, before hours are spent on results."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            why = error.strerror or error
+            raise ConfigError(f"results cannot be kept in {self.folder}: {why}; name another with --results") from error
 
     def state(self, cell: Cell) -> State:
         """done or failed with the cell's present settings, else to do."""

@@ -1,0 +1,69 @@
+"""What a user sees while a grid runs: bars on a terminal, lines elsewhere."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fewshot_km.engine import Progress
+from fewshot_km.grid import Grid
+from fewshot_km.grid import display as display_module
+from fewshot_km.grid.display import GridDisplay
+from tests.grid.made_up import small_grid
+
+SUMMARY = {
+    "test_accuracy": 0.87654,
+    "test_episodes": 5,
+    "best_iteration": 2,
+    "train_seconds": 3725.0,
+    "test_seconds": 61.2,
+}
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Grid:
+    return small_grid(tmp_path)
+
+
+def watch(grid: Grid, *, terminal: bool) -> str:
+    """Everything shown for a cell that succeeds and one that fails."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=160)
+    with GridDisplay(2, console) as display:
+        display.cell_started(grid.cells[0])
+        display.trained(grid.cells[0], Progress(1, 1.5, 0.25, None))
+        display.trained(grid.cells[0], Progress(2, 1.25, 0.5, 0.625))
+        display._bars.refresh()
+        display.tested(grid.cells[0], 2)
+        display._bars.refresh()
+        display.cell_finished(grid.cells[0], SUMMARY)
+        display.cell_started(grid.cells[2])
+        display.cell_failed(grid.cells[2], "the outer loss became nan [/]")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_stays_is_a_line_for_each_cell(grid: Grid, terminal: bool) -> None:
+    shown = watch(grid, terminal=terminal)
+    assert "[1/2] glyphs-5w1s/maml/seed0: test accuracy 87.65 % over 5 episodes" in shown
+    assert "best validation at iteration 2; trained 1 h 02 min, tested 1 min 01 s" in shown
+    assert "[2/2] glyphs-5w1s/km-maml/seed0: FAILED: the outer loss became nan [/]" in shown
+
+
+def test_a_terminal_shows_bars_with_loss_accuracy_rate_and_the_test(grid: Grid) -> None:
+    shown = watch(grid, terminal=True)
+    assert "loss 1.250  accuracy 0.500  validation 0.625" in shown
+    assert "episodes/s" in shown
+    assert "2/4" in shown  # iterations
+    assert "glyphs-5w1s/maml/seed0 test" in shown
+    assert "2/5" in shown  # test episodes
+
+
+def test_elsewhere_there_is_a_plain_line_now_and_then(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "loss" not in watch(grid, terminal=False).replace("outer loss", "")  # not before the period is over
+    monkeypatch.setattr(display_module, "PLAIN_PERIOD_SECONDS", 0.0)
+    shown = watch(grid, terminal=False)
+    assert "[1/2] glyphs-5w1s/maml/seed0: 2/4  loss 1.250  accuracy 0.500  validation 0.625" in shown
+    assert "s left" in shown
+    assert "\x1b" not in shown

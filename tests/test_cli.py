@@ -1,0 +1,216 @@
+"""The command line end to end: real processes, real training on the embedded data set, exit status."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.grid.made_up import SMALL_GRID, write_grid
+
+RUN_BENCHMARKS = Path(__file__).resolve().parents[1] / "run_benchmarks.py"
+FIRST_ORDER_MAML = Path(__file__).with_name("first_order_maml.py")
+
+
+def fewshot_km(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in `folder`, as a user does; warnings are errors there too."""
+    command = [sys.executable, "-W", "error", RUN_BENCHMARKS, *arguments]
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.run(
+        list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What must not depend on the run: per-episode accuracies and weights, by path."""
+    kept = ("test_episodes.csv", "weights.safetensors")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.name in kept}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+    """A folder in which the small grid has run."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_grid(folder)
+    os.environ["FEWSHOT_KM_CACHE"] = str(session_cache)
+    done = fewshot_km("run", "small.toml", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "± episodes" in done.stdout
+    assert "[4/4] glyphs-5w1s/km-maml/seed1: test accuracy" in done.stderr
+    return folder
+
+
+def test_the_same_grid_gives_the_same_bytes_elsewhere(finished: Path, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path)
+    done = fewshot_km("run", grid, "--results", "elsewhere", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = results(tmp_path / "elsewhere" / "small")
+    assert len(again) == 8
+    assert again == results(finished / "results" / "small")
+
+
+def test_records_say_what_was_computed_and_with_what(finished: Path) -> None:
+    folder = finished / "results" / "small" / "glyphs-5w1s" / "km-maml" / "seed1"
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    assert record["config"]["learner"] == {"name": "km-maml", "norm_affine": "bias"}
+    assert record["config"]["network"] == {"name": "conv4", "filters": 8, "downsampling": "stride", "norm": "batch"}
+    assert record["config"]["seed"] == 1
+    assert len(record["config_digest"]) == len(record["dataset_digest"]) == 64
+    assert {"fewshot_km", "git_commit", "python", "libraries", "platform", "device"} <= set(record["environment"])
+    assert record["started"] <= record["ended"]
+    # 4 layers x 162 modulator numbers, 4 shifts of 8 filters, a head of 8 x 5 + 5; 4 bytes each
+    assert record["results"]["adapted_parameters"] == 4 * 162 + 4 * 8 + 45
+    assert record["results"]["bytes_per_task"] == 4 * (4 * 162 + 4 * 8 + 45)
+    episodes = pd.read_csv(folder / "test_episodes.csv")
+    assert episodes["episode"].tolist() == [0, 1, 2, 3, 4]
+    assert ((episodes["accuracy"] * 25) % 1 == 0).all()  # 5 ways x 5 queries
+    assert record["results"]["test_accuracy"] == pytest.approx(episodes["accuracy"].mean())
+    assert pd.read_csv(folder / "history.csv")["iteration"].tolist() == [2, 4]
+
+
+def test_finished_cells_are_not_run_again(finished: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (finished / "results").rglob("record.json")}
+    done = fewshot_km("run", "small.toml", folder=finished)
+    assert done.returncode == 0
+    assert "all 4 cells are done; nothing to run" in done.stderr
+    assert {p: p.stat().st_mtime_ns for p in (finished / "results").rglob("record.json")} == before
+
+
+def test_list_and_report_read_the_store(finished: Path) -> None:
+    listed = fewshot_km("list", "small.toml", folder=finished).stdout.splitlines()
+    assert len(listed) == 5
+    assert all("done" in line and "test accuracy" in line for line in listed[1:])
+    csv = fewshot_km("report", "small.toml", "--format", "csv", folder=finished).stdout
+    assert csv == (finished / "results" / "small" / "table.csv").read_text(encoding="utf-8")
+    stored = [pd.read_csv(p)["accuracy"].mean() for p in (finished / "results").rglob("maml/seed*/test_episodes.csv")]
+    row = pd.read_csv(io.StringIO(csv)).set_index("learner").loc["maml"]
+    assert row["accuracy_percent"] == pytest.approx(100 * sum(stored) / 2)
+    markdown = fewshot_km("report", "small.toml", "--format", "md", folder=finished).stdout
+    assert markdown == (finished / "results" / "small" / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_users_learner_runs_in_a_grid_and_stands_in_the_table(tmp_path: Path) -> None:
+    listed = fewshot_km("learners", "--plugin", FIRST_ORDER_MAML, folder=tmp_path)
+    assert "First-order MAML in my own words." in listed.stdout
+    write_grid(tmp_path, SMALL_GRID.replace('"maml"', '"my-fomaml", "maml"').replace("seeds = [0, 1]", "seeds = [0]"))
+    done = fewshot_km("run", "small.toml", "--plugin", FIRST_ORDER_MAML, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = pd.read_csv(tmp_path / "results" / "small" / "table.csv").set_index("learner").loc["my-fomaml"]
+    assert row["seeds_done"] == 1
+    without = fewshot_km("run", "small.toml", folder=tmp_path)
+    assert without.returncode == 2
+    assert "learners[0]: unknown learner 'my-fomaml'" in without.stderr
+
+    edited = tmp_path / "edited.py"
+    edited.write_text(FIRST_ORDER_MAML.read_text() + "\n# another version\n")
+    states = fewshot_km("list", "small.toml", "--plugin", edited, folder=tmp_path).stdout.splitlines()
+    assert [line.split()[3:5] for line in states[1:]] == [["to", "do"], ["done", "test"], ["done", "test"]]
+
+
+def test_first_order_in_a_users_words_is_ours(tmp_path: Path) -> None:
+    """The plug-in against the built-in first-order option: the same network, the same episodes, the same accuracies."""
+    ours = '{ name = "maml", label = "ours", norm_affine = "full", inner = { order = "first" } }'
+    write_grid(tmp_path, SMALL_GRID.replace('"maml"', f'"my-fomaml", {ours}').replace("seeds = [0, 1]", "seeds = [0]"))
+    done = fewshot_km("run", "small.toml", "--plugin", FIRST_ORDER_MAML, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "results" / "small" / "glyphs-5w1s"
+    mine, theirs = (folder / name / "seed0" / "test_episodes.csv" for name in ("my-fomaml", "ours"))
+    assert mine.read_bytes() == theirs.read_bytes()
+
+
+def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> None:
+    text = SMALL_GRID.replace('"maml"', '{ name = "maml", inner = { lr = 1e30 } }')
+    write_grid(tmp_path, text)
+    done = fewshot_km("run", "small.toml", folder=tmp_path)
+    assert done.returncode == 1
+    assert "FAILED: the outer loss became" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: 2 of 4 cells failed: glyphs-5w1s/maml/seed0")
+    listed = fewshot_km("list", "small.toml", folder=tmp_path).stdout.splitlines()
+    assert ["failed" in line for line in listed[1:]] == [True, True, False, False]
+    assert "0 of 2" in (tmp_path / "results" / "small" / "table.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quickstat"], "error: unknown grid 'quickstat': did you mean 'quickstart'? "),
+        (["run", "nowhere.toml"], "error: there is no grid file nowhere.toml: check the path"),
+        (["run", "bad.toml"], "error: bad.toml: inner.lr: -1: input should be greater than 0"),
+        (["run", "wide.toml"], "error: wide: glyphs-200w1s/maml: 200-way 1-shot needs 200 classes; split 'val' of"),
+        (["run", "odd.toml"], "error: odd: glyphs-5w1s/maml: conv4 needs a positive whole number of filters, not 0"),
+        (["run", "small.toml", "--device", "abacus"], "error: --device abacus: cannot be used here ("),
+        (
+            ["run", "small.toml", "--results", "small.toml"],
+            "error: results cannot be kept in small.toml/small: Not",
+        ),
+        (["report", "small.toml"], "error: grid 'small' has no finished cell under results/small: run it first"),
+        (["learners", "mml"], "error: unknown learner 'mml': did you mean 'maml'"),
+        (["data", "info", "omniglot"], "error: Omniglot: images_background.zip and images_evaluation.zip not found in"),
+        (["data", "fetch", "glyphs"], "error: there is nothing to fetch for data set 'glyphs'"),
+        (["data", "show", "glyphs", "--split", "train", "--out", "x.doc"], "error: --out x.doc: the name must end in"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    write_grid(tmp_path)
+    write_grid(tmp_path, SMALL_GRID.replace("lr = 0.4", "lr = -1"), name="bad")
+    write_grid(tmp_path, SMALL_GRID.replace("ways = 5", "ways = 200"), name="wide")
+    write_grid(tmp_path, SMALL_GRID.replace("filters = 8", "filters = 0"), name="odd")
+    done = fewshot_km(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith(message), done.stderr
+    assert "Traceback" not in done.stderr
+    assert sum(line.startswith("error:") for line in lines) == 1
+
+
+def test_an_interrupt_leaves_whole_results_and_status_130(tmp_path: Path) -> None:
+    write_grid(
+        tmp_path, SMALL_GRID.replace("iterations = 4", "iterations = 100000").replace("every = 2", "every = 9999")
+    )
+    command = [sys.executable, str(RUN_BENCHMARKS), "run", "small.toml"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "meta-training" in line:
+                break
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1].startswith("interrupted: finished cells are kept")
+    assert "Traceback" not in rest
+    assert not [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
+
+
+def test_help_names_every_command_and_exit_status(tmp_path: Path) -> None:
+    text = fewshot_km("--help", folder=tmp_path).stdout
+    for word in ("run", "list", "report", "learners", "networks", "datasets", "data", "130 interrupted"):
+        assert word in text
+    assert "--plugin" in fewshot_km("run", "--help", folder=tmp_path).stdout
+
+
+@pytest.mark.parametrize(("command", "names"), [("learners", "anil"), ("networks", "conv4"), ("datasets", "omniglot")])
+def test_what_a_grid_can_name_is_listed_with_a_line_each(tmp_path: Path, command: str, names: str) -> None:
+    listed = fewshot_km(command, folder=tmp_path).stdout.splitlines()
+    assert any(line.startswith(names) and len(line.split()) > 4 for line in listed)
+    assert fewshot_km(command, f"{names[:3]}*", folder=tmp_path).stdout.splitlines()[1].startswith(names)
+
+
+def test_data_commands_describe_verify_and_draw(tmp_path: Path) -> None:
+    info = fewshot_km("data", "info", "glyphs", folder=tmp_path).stdout
+    assert "28x28, 1 channel" in info
+    assert "20 images each" in info
+    assert "intact" in fewshot_km("data", "verify", "glyphs", folder=tmp_path).stdout
+    for name, more in (("classes.png", ["--classes", 4]), ("episode.png", ["--episode", 7, "--ways", 4])):
+        done = fewshot_km("data", "show", "glyphs", "--out", name, *more, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size[0] > 300
+            assert len(set(picture.convert("L").tobytes())) > 100

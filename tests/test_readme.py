@@ -1,0 +1,50 @@
+"""What the README shows works as shown."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from fewshot_km.grid import load_grid
+from fewshot_km.learners import LEARNERS, InnerLoop, build_learner
+from fewshot_km.plugins import load_plugin
+from tests.networks_under_test import OMNIGLOT_20_WAY
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def block(language: str, beginning: str) -> str:
+    """The README's code block of that language that begins so."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    (found,) = [b for b in blocks if b.startswith(beginning)]
+    return str(found)
+
+
+def test_the_grid_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "my-grid.toml"
+    path.write_text(block("toml", "# my-grid.toml"))
+    grid = load_grid(path)
+    assert len(grid.cells) == 3 * 5
+    assert {cell.config.inner.lr for cell in grid.cells} == {2.0}
+
+
+def test_the_learner_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
+    path = tmp_path / "last_block.py"
+    path.write_text(block("python", "# last_block.py"))
+    load_plugin(path)
+    learner = build_learner("last-block", {}, OMNIGLOT_20_WAY.make, InnerLoop(0.4))
+    delta = learner.adapt(learner.init(0), torch.rand(20, 1, 28, 28), torch.arange(20), steps=1)
+    assert sum(v.numel() for v in delta.values()) == 64 * 64 * 9 + 64 + 2 * 64 + 1_300
+
+
+def test_the_dependencies_that_are_pinned_are_those_that_are_asked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = {
+        re.split(r"[<>=]", d)[0].lower() for d in [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    }
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.partition("==")[0].lower() for line in lines if "==" in line and not line.startswith("#")}
+    assert asked <= pinned
