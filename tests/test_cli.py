@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from fewshot_km.cli import app
 from tests.grid.made_up import SMALL_GRID, write_grid
 
+InProcess = Callable[..., Any]
 RUN_BENCHMARKS = Path(__file__).resolve().parents[1] / "run_benchmarks.py"
 FIRST_ORDER_MAML = Path(__file__).with_name("first_order_maml.py")
 
@@ -26,6 +31,14 @@ def fewshot_km(*arguments: object, folder: Path) -> subprocess.CompletedProcess[
     return subprocess.run(
         list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
+
+
+@pytest.fixture
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """The command line without a process of its own, in a temporary folder: for what ends before any training."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -157,13 +170,15 @@ def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> 
         (["data", "show", "glyphs", "--split", "train", "--out", "x.doc"], "error: --out x.doc: the name must end in"),
     ],
 )
-def test_wrong_use_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_wrong_use_is_one_line_and_status_2(
+    tmp_path: Path, in_process: InProcess, arguments: list[str], message: str
+) -> None:
     write_grid(tmp_path)
     write_grid(tmp_path, SMALL_GRID.replace("lr = 0.4", "lr = -1"), name="bad")
     write_grid(tmp_path, SMALL_GRID.replace("ways = 5", "ways = 200"), name="wide")
     write_grid(tmp_path, SMALL_GRID.replace("filters = 8", "filters = 0"), name="odd")
-    done = fewshot_km(*arguments, folder=tmp_path)
-    assert done.returncode == 2
+    done = in_process(*arguments)
+    assert done.exit_code == 2
     lines = done.stderr.splitlines()
     assert lines[-1].startswith(message), done.stderr
     assert "Traceback" not in done.stderr
@@ -174,7 +189,10 @@ def test_an_interrupt_leaves_whole_results_and_status_130(tmp_path: Path) -> Non
     write_grid(
         tmp_path, SMALL_GRID.replace("iterations = 4", "iterations = 100000").replace("every = 2", "every = 9999")
     )
-    command = [sys.executable, str(RUN_BENCHMARKS), "run", "small.toml"]
+    # started in a shell's background, a process inherits that interrupts are ignored: undo that
+    obey = "import signal, runpy, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv.pop(0); "
+    obey += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", obey, str(RUN_BENCHMARKS), "run", "small.toml"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -182,35 +200,45 @@ def test_an_interrupt_leaves_whole_results_and_status_130(tmp_path: Path) -> Non
                 break
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
+        try:
+            _, rest = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert rest.splitlines()[-1].startswith("interrupted: finished cells are kept")
     assert "Traceback" not in rest
     assert not [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
 
 
-def test_help_names_every_command_and_exit_status(tmp_path: Path) -> None:
-    text = fewshot_km("--help", folder=tmp_path).stdout
+def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None:
+    text = in_process("--help").stdout
     for word in ("run", "list", "report", "learners", "networks", "datasets", "data", "130 interrupted"):
         assert word in text
-    assert "--plugin" in fewshot_km("run", "--help", folder=tmp_path).stdout
+    assert "--plugin" in in_process("run", "--help").stdout
 
 
-@pytest.mark.parametrize(("command", "names"), [("learners", "anil"), ("networks", "conv4"), ("datasets", "omniglot")])
-def test_what_a_grid_can_name_is_listed_with_a_line_each(tmp_path: Path, command: str, names: str) -> None:
-    listed = fewshot_km(command, folder=tmp_path).stdout.splitlines()
-    assert any(line.startswith(names) and len(line.split()) > 4 for line in listed)
-    assert fewshot_km(command, f"{names[:3]}*", folder=tmp_path).stdout.splitlines()[1].startswith(names)
+@pytest.mark.parametrize(("command", "name"), [("learners", "anil"), ("networks", "conv4"), ("datasets", "omniglot")])
+def test_what_a_grid_can_name_is_listed_with_a_line_each(in_process: InProcess, command: str, name: str) -> None:
+    listed = in_process(command).stdout.splitlines()
+    assert any(line.startswith(name) and len(line.split()) > 4 for line in listed)
+    assert in_process(command, f"{name[:3]}*").stdout.splitlines()[1].startswith(name)
 
 
-def test_data_commands_describe_verify_and_draw(tmp_path: Path) -> None:
-    info = fewshot_km("data", "info", "glyphs", folder=tmp_path).stdout
+def test_the_errors_of_a_real_process_are_on_stderr_alone(tmp_path: Path) -> None:
+    done = fewshot_km("run", "quickstat", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: unknown grid 'quickstat'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_data_commands_describe_verify_and_draw(tmp_path: Path, in_process: InProcess) -> None:
+    info = in_process("data", "info", "glyphs").stdout
     assert "28x28, 1 channel" in info
     assert "20 images each" in info
-    assert "intact" in fewshot_km("data", "verify", "glyphs", folder=tmp_path).stdout
+    assert "intact" in in_process("data", "verify", "glyphs").stdout
     for name, more in (("classes.png", ["--classes", 4]), ("episode.png", ["--episode", 7, "--ways", 4])):
-        done = fewshot_km("data", "show", "glyphs", "--out", name, *more, folder=tmp_path)
-        assert done.returncode == 0, done.stderr
+        assert in_process("data", "show", "glyphs", "--out", name, *more).exit_code == 0
         with Image.open(tmp_path / name) as picture:
             assert picture.size[0] > 300
             assert len(set(picture.convert("L").tobytes())) > 100

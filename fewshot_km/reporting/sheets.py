@@ -44,9 +44,9 @@ def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps:
     rows, columns, channels, height, width = images.shape
     border = np.pad(images, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)), constant_values=90)
     sheet = border.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 2), columns * (width + 2), channels)
-    figure = Figure(figsize=(columns * INCHES_PER_IMAGE + 2.6, rows * INCHES_PER_IMAGE + 0.7), layout="constrained")
+    figure = Figure(figsize=(columns * INCHES_PER_IMAGE, rows * INCHES_PER_IMAGE))
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_yticks((np.arange(rows) + 0.5) * (height + 2), [name.replace("$", r"\$") for name in names], fontsize=8)
     axes.set_xticks([])
@@ -54,4 +54,5 @@ def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps:
     axes.set_title(title, fontsize=9, loc="left")
     for gap in gaps:
         axes.axvline(gap * (width + 2) - 0.5, color="tab:orange", linewidth=2)
-    figure.savefig(out, dpi=150, metadata={"Date": None} if out.suffix == ".svg" else None)
+    # tight: around names and title too, however long they are
+    figure.savefig(out, dpi=150, bbox_inches="tight", metadata={"Date": None} if out.suffix == ".svg" else None)
