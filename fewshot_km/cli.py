@@ -1,5 +1,6 @@
 """The command line: `fewshot-km ...`, and `python run_benchmarks.py ...` from a checkout."""
 
+import json
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -14,19 +15,21 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from fewshot_km.cli_data import DataRoot, data_commands
+from fewshot_km.cli_data import data_commands
+from fewshot_km.cli_options import DataRoot, Plugins, load_plugins
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.storage import default_data_root
+from fewshot_km.engine.devices import choose_device
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import GridDisplay
-from fewshot_km.grid.run import choose_device, run_grid
+from fewshot_km.grid.run import run_grid
 from fewshot_km.grid.store import write_text
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
-from fewshot_km.plugins import load_entry_points, load_plugin
+from fewshot_km.plugins import load_entry_points
 from fewshot_km.registry import Registry
-from fewshot_km.reporting.tables import ResultsTable, display_frame, results_table, to_csv, to_markdown
+from fewshot_km.reporting.tables import SETTINGS, ResultsTable, display_frame, results_table, to_csv, to_markdown
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit status, beside 0
 
@@ -71,9 +74,6 @@ app.add_typer(data_commands, name="data")
 GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")]
 Results = Annotated[Path, typer.Option(help="Folder where results are kept.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="A Python file that registers learners; may be repeated.")
-]
 Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
 
 DEFAULT_RESULTS = Path("results")
@@ -103,7 +103,7 @@ def run(
     plugin: Plugins = None,
 ) -> None:
     """Run the cells of a grid that are not done yet, then print and save its table."""
-    _load_plugins(plugin)
+    load_plugins(plugin)
     _run(grid, results, data_root, device)
 
 
@@ -114,7 +114,7 @@ def list_grids(
     plugin: Plugins = None,
 ) -> None:
     """List the shipped grids; or the cells of one: done, to do, failed."""
-    _load_plugins(plugin)
+    load_plugins(plugin)
     if grid is None:
         shipped = ((name, load_grid(path)) for name, path in shipped_grids().items())
         _print_rows(("grid", "cells", "what it is"), ((name, str(len(g.cells)), g.description) for name, g in shipped))
@@ -141,7 +141,7 @@ def report(
     plugin: Plugins = None,
 ) -> None:
     """Print the table of a grid from its stored results."""
-    _load_plugins(plugin)
+    load_plugins(plugin)
     loaded = load_grid(find_grid(grid))
     table = results_table(loaded, ResultStore(results, loaded.name))
     if table_format is TableFormat.TEXT:
@@ -153,21 +153,21 @@ def report(
 @app.command()
 def learners(pattern: Pattern = "*", plugin: Plugins = None) -> None:
     """List the learners that a grid can name."""
-    _load_plugins(plugin)
+    load_plugins(plugin)
     _print_registry(LEARNERS, pattern)
 
 
 @app.command()
 def networks(pattern: Pattern = "*", plugin: Plugins = None) -> None:
     """List the networks that a grid can name."""
-    _load_plugins(plugin)
+    load_plugins(plugin)
     _print_registry(NETWORKS, pattern)
 
 
 @app.command()
 def datasets(pattern: Pattern = "*", plugin: Plugins = None) -> None:
     """List the data sets that a grid can name."""
-    _load_plugins(plugin)
+    load_plugins(plugin)
     _print_registry(DATASETS, pattern)
 
 
@@ -184,7 +184,7 @@ def _run(name: str, results: Path, data_root: Path | None, device: str) -> None:
             highlight=False,
         )
         with GridDisplay(len(waiting), console) as display:
-            failed = run_grid(grid, store, data_root or default_data_root(), chosen, display)
+            failed = run_grid(grid, waiting, store, data_root or default_data_root(), chosen, display)
     else:
         console.print(f"{grid.name}: all {len(grid.cells)} cells are done; nothing to run", highlight=False)
         failed = []
@@ -200,16 +200,17 @@ def _run(name: str, results: Path, data_root: Path | None, device: str) -> None:
         raise typer.Exit(FAILED)
 
 
-def _load_plugins(paths: list[Path] | None) -> None:
-    for path in paths or []:
-        load_plugin(path)
-
-
 def _print_registry(registry: Registry[Any], pattern: str) -> None:
     names = registry.names(pattern)
     if not names:
         registry.get(pattern)  # raises: says what is known
-    _print_rows((registry.kind, "what it is"), ((name, _first_line(registry.get(name))) for name in names))
+    rows = ((name, _first_line(registry.get(name)), _options(registry, name)) for name in names)
+    _print_rows((registry.kind, "what it is", "options"), rows)
+
+
+def _options(registry: Registry[Any], name: str) -> str:
+    """Options with their defaults, as a grid file writes them."""
+    return ", ".join(f"{option} = {json.dumps(default)}" for option, default in registry.options(name).items())
 
 
 def _first_line(entry: object) -> str:
@@ -226,11 +227,14 @@ def _print_rows(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Non
 
 
 def _print_table(table: ResultsTable) -> None:
-    """One table a task: narrow enough for a terminal of 80 columns."""
+    """One table a task, for a terminal of 80 columns: what all its rows share stands above it."""
     console = Console()
     for task, frame in display_frame(table).groupby("task", sort=False):
-        shown = Table(title=f"{table.title}, {task}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-        columns = [name for name in frame.columns if name not in ("task", "norm")]  # the notes tell the norm
+        shared = [name for name in SETTINGS if frame[name].nunique() == 1]
+        console.print(Text(f"{table.title}, {task}", style="bold"))
+        console.print(Text(", ".join(f"{name} {frame[name].iloc[0]}" for name in shared)))
+        shown = Table(box=SIMPLE_HEAD)
+        columns = [name for name in frame.columns if name not in ("task", *shared)]
         for name in columns:
             shown.add_column(name.replace(" ", "\n"), justify="left" if name == "learner" else "right")
         for row in frame[columns].itertuples(index=False):

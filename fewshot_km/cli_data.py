@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.datasets import DATASETS
+from fewshot_km.cli_options import DataRoot, Plugins, load_plugins
+from fewshot_km.datasets import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.fetch import fetch
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.storage import cache_root, default_data_root
@@ -18,23 +19,21 @@ data_commands = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set: `fewshot-km datasets` lists them.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder with the data sets. [default: $FEWSHOT_KM_DATA, else the user's cache]")
-]
 
 
 @data_commands.command("fetch")
-def fetch_data(name: Name, data_root: DataRoot = None) -> None:
+def fetch_data(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None:
     """Download a data set to the data root; goes on where an earlier download broke off."""
+    load_plugins(plugin)
     DATASETS.get(name)  # raises for an unknown name
     for path in fetch(name, data_root or default_data_root()):
         print(path)
 
 
 @data_commands.command()
-def info(name: Name, data_root: DataRoot = None) -> None:
+def info(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None:
     """Print classes, images, sizes, splits and digests."""
-    dataset = DATASETS.get(name)(data_root or default_data_root())
+    dataset = _load(name, data_root, plugin)
     bank = dataset.bank
     channels, height, width = bank.image_shape
     counts = bank.counts
@@ -70,13 +69,14 @@ def show(
     shots: Annotated[int, typer.Option(help="Support images per class of the episode.", min=1)] = 1,
     queries: Annotated[int, typer.Option(help="Query images per class of the episode.", min=1)] = 5,
     data_root: DataRoot = None,
+    plugin: Plugins = None,
 ) -> None:
     """Draw a sheet of a split's classes, or one episode, as a picture."""
     if split not in SPLIT_NAMES:
         raise ConfigError(f"--split {split}: allowed: {', '.join(SPLIT_NAMES)}")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"--out {out}: the name must end in .png, .pdf or .svg")
-    dataset = DATASETS.get(name)(data_root or default_data_root())
+    dataset = _load(name, data_root, plugin)
     if episode is None:
         class_sheet(dataset, split, classes, out)
     else:
@@ -85,9 +85,14 @@ def show(
 
 
 @data_commands.command()
-def verify(name: Name, data_root: DataRoot = None) -> None:
+def verify(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None:
     """Check that the pixels still have the digest that they were stored under."""
-    dataset = DATASETS.get(name)(data_root or default_data_root())
+    dataset = _load(name, data_root, plugin)
     if not dataset.bank.is_intact():
         raise DataError(f"the cached pixels of '{name}' have changed; delete {cache_root()} and load it again")
     print(f"{name}: intact, pixels {dataset.bank.digest}")
+
+
+def _load(name: str, data_root: Path | None, plugins: list[Path] | None) -> Dataset:
+    load_plugins(plugins)
+    return load_dataset(name, data_root or default_data_root())

@@ -57,21 +57,22 @@ class Stream:
 class EpisodeSampler:
     """Draws the episodes of one split, task spec and stream.
 
-    The bank stays uint8, on `device`; episodes become float there. Raises DataError where the split has fewer classes
-    than ways, or a class fewer images than shots + queries.
+    `images` is the bank's uint8 tensor on the device that computes, where episodes become float; samplers of one bank
+    can share it. Without it the bank's own memory is used, on the CPU. Raises DataError where the split has fewer
+    classes than ways, or a class fewer images than shots + queries.
     """
 
     def __init__(
-        self, dataset: Dataset, split: str, spec: TaskSpec, stream: Stream, device: torch.device | str = "cpu"
+        self, dataset: Dataset, split: str, spec: TaskSpec, stream: Stream, images: Tensor | None = None
     ) -> None:
         self.spec = spec
         self._classes = dataset.splits[split].classes
         self._starts = dataset.bank.starts
         self._counts = dataset.bank.counts
         self._key = _stream_key(split, spec, stream)
-        self._images = torch.from_numpy(dataset.bank.images).to(device)
+        self._images = torch.from_numpy(dataset.bank.images) if images is None else images
         self._labels = {
-            count: torch.arange(spec.ways, device=device).repeat_interleave(count)
+            count: torch.arange(spec.ways, device=self._images.device).repeat_interleave(count)
             for count in (spec.shots, spec.queries)
         }
         _check_task_fits(dataset, split, spec)

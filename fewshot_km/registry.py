@@ -2,9 +2,15 @@
 
 import difflib
 import fnmatch
+import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import json
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
 
@@ -14,16 +20,20 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """A dictionary from public names to objects of one kind that refuses to overwrite.
 
-    `kind` and `plural` are the words used in messages and on the command line ("learner", "learners").
+    `kind` and `plural` are the words used in messages and on the command line ("learner", "learners"). Entries are
+    functions or classes; the first `given` parameters come from the suite, the others are options.
     """
 
-    def __init__(self, kind: str, plural: str) -> None:
+    def __init__(self, kind: str, plural: str, given: int = 0) -> None:
         self.kind = kind
         self.plural = plural
+        self._given = given
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: enter an object under `name`; raises PluginError where the name is taken."""
+        """Decorator: enter an object under `name`; raises PluginError where the name is taken, or forgotten."""
+        if not isinstance(name, str):
+            raise PluginError(f'@register needs a name: write @register("my-{self.kind}") above {_origin(name)}')
 
         def enter(entry: T) -> T:
             taken = self._entries.get(name)
@@ -39,15 +49,35 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The entry called `name`; raises UnknownNameError with the nearest known names."""
-        if name in self._entries:
-            return self._entries[name]
-        near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
-        guess = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
-        raise UnknownNameError(f"unknown {self.kind} '{name}': {guess}known {self.plural}: {', '.join(self.names())}")
+        if name not in self._entries:
+            guess = did_you_mean(name, self._entries)
+            raise UnknownNameError(
+                f"unknown {self.kind} '{name}': {guess}known {self.plural}: {', '.join(self.names())}"
+            )
+        return self._entries[name]
 
     def names(self, pattern: str = "*") -> list[str]:
         """Known names that match a shell pattern, sorted."""
         return sorted(n for n in self._entries if fnmatch.fnmatchcase(n, pattern))
+
+    def options(self, name: str, chosen: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All options of an entry: the chosen ones, and the defaults of the others.
+
+        Raises UnknownNameError; ConfigError for an option that the entry does not take, a value that its annotation
+        does not allow, or one that is missing.
+        """
+        return _resolve_options(self.get(name), self._given, chosen or {}, f"{self.kind} '{name}'")
+
+    def source_digest(self, name: str) -> str | None:
+        """SHA-256 of the source file of an entry from outside the package; None for our own, or where there is none."""
+        entry: Any = self.get(name)
+        if str(getattr(entry, "__module__", "")).split(".")[0] == __name__.split(".")[0]:
+            return None
+        try:
+            source = inspect.getsourcefile(entry)
+        except TypeError:  # an object that is neither function nor class
+            source = None
+        return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -56,25 +86,54 @@ class Registry(Generic[T]):
         return iter(self.names())
 
 
-def resolve_options(factory: Callable[..., Any], given: int, options: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """`options` with the defaults of `factory` filled in; its first `given` parameters are not options.
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "did you mean 'maml'? " with the nearest of the known names; nothing where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
 
-    Raises ConfigError, calling the factory `what`, for an option that it does not take and for one that it needs.
-    """
-    parameters = list(inspect.signature(factory).parameters.values())[given:]
+
+def _resolve_options(entry: Any, given: int, chosen: Mapping[str, Any], what: str) -> dict[str, Any]:
+    parameters = list(inspect.signature(entry).parameters.values())[given:]
     known = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes = f"it takes: {', '.join(known)}" if known else "it takes no options"
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for name in options:
+    for name in chosen:
         if name not in known and not takes_any:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            guess = f", did you mean '{near[0]}'?" if near else ";"
-            raise ConfigError(f"{what} has no option '{name}'{guess} {takes}")
-    resolved = known | dict(options)
+            raise ConfigError(f"{what} has no option '{name}': {did_you_mean(name, known)}{takes}")
+    annotations = _annotations(entry)
+    resolved = known | dict(chosen)
     for name, value in resolved.items():
         if value is inspect.Parameter.empty:
             raise ConfigError(f"{what} needs the option '{name}'; {takes}")
+        _check_value(value, annotations.get(name, Any), f"{what}, option '{name}'")
     return resolved
+
+
+def _annotations(entry: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(entry.__init__ if inspect.isclass(entry) else entry, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # annotations that mean nothing at run time check nothing
+        return {}
+
+
+def _check_value(value: Any, annotation: Any, what: str) -> None:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: {value!r} cannot be written to a record; use numbers, texts and lists") from error
+    try:
+        TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{what}: {say_mistake(error.errors()[0])}") from None
+    except Exception:
+        return
+
+
+def say_mistake(mistake: Any) -> str:
+    """One of pydantic's errors in a few words: the value, and what is allowed."""
+    if mistake["type"] == "literal_error":
+        return f"{mistake['input']!r} is not allowed; allowed: {mistake['ctx']['expected']}"
+    return f"{mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
 
 
 def _origin(entry: Any) -> str:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fewshot_km.datasets import Dataset, ImageBank
-from fewshot_km.datasets.splits import Split
+from fewshot_km.datasets.splits import Split, read_class_lists
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.errors import DataError
 
 NAMED_SHAPES = {  # (classes, views of a class, images of a class): the splits of the data sets that we ship readers for
-    "glyphs test": (142, 1, 20),
+    "glyphs test": (len(read_class_lists("glyphs")["test"]), 1, 20),
     "omniglot train": (1100, 4, 20),
     "omniglot test": (423, 4, 20),
     "omniglot-vinyals train": (4112, 1, 20),

@@ -1,5 +1,6 @@
 """Plug-in files: what they register is there, what is wrong with them is one line."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,10 @@ def test_a_learner_in_a_users_file_is_registered() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1\nthis is no python\n", r"bad.py, line 2: SyntaxError"),
-        ("x = 1\n\nimport nowhere_to_be_found\n", r"bad.py, line 3: ModuleNotFoundError: No module named"),
-        ("def f():\n    return 1 / 0\n\nf()\n", r"bad.py, line 2: ZeroDivisionError: division by zero"),
-        ("raise SystemExit(3)\n", r"bad.py, line 1: SystemExit: 3"),
+        ("x = 1\nthis is no python\n", r"bad.py: line 2: SyntaxError"),
+        ("x = 1\n\nimport nowhere_to_be_found\n", r"bad.py: line 3: ModuleNotFoundError: No module named"),
+        ("def f():\n    return 1 / 0\n\nf()\n", r"bad.py: line 2: ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)\n", r"bad.py: line 1: SystemExit: 3"),
         ("from fewshot_km.learners import *\nregister('maml')(ANIL)\n", r"learner 'maml' is already registered by"),
     ],
 )
@@ -70,3 +71,23 @@ def test_an_installed_package_that_cannot_be_loaded_is_named(tmp_path: Path, mon
     install(tmp_path, "import nowhere_to_be_found\n", monkeypatch)
     with pytest.raises(PluginError, match=r"package 'their-package' offers 'theirs' .*No module named .*uninstall it"):
         load_entry_points()
+
+
+def test_an_entry_point_must_register_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "from fewshot_km.learners import ANIL\n", monkeypatch)
+    with pytest.raises(PluginError, match=r"package 'their-package' offers 'theirs' .*unknown learner 'theirs'"):
+        load_entry_points()
+
+
+def test_a_file_is_loaded_once_and_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        code = f"from helper_of_{folder} import NAME\nfrom fewshot_km.learners import ANIL, register\n\n"
+        (tmp_path / folder / "mine.py").write_text(code + "@register(NAME)\nclass Mine(ANIL): ...\n")
+        (tmp_path / folder / f"helper_of_{folder}.py").write_text(f"NAME = 'mine-{folder}'\n")
+        load_plugin(tmp_path / folder / "mine.py")
+        load_plugin(tmp_path / folder / "mine.py")
+    one, two = (LEARNERS.source_digest(f"mine-{folder}") for folder in ("one", "two"))
+    expected = [hashlib.sha256((tmp_path / f / "mine.py").read_bytes()).hexdigest() for f in ("one", "two")]
+    assert [one, two] == expected
+    assert LEARNERS.source_digest("maml") is None

@@ -1,9 +1,11 @@
 """Registries: names are taken once, unknown ones are answered, options are checked against signatures."""
 
+from typing import Literal
+
 import pytest
 
 from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
-from fewshot_km.registry import Registry, resolve_options
+from fewshot_km.registry import Registry
 
 
 def first() -> None: ...
@@ -44,16 +46,34 @@ def test_unknown_names_are_answered_with_near_and_all_known(registry: Registry[o
         registry.get("xyz")
 
 
+def test_a_forgotten_name_is_noticed(registry: Registry[object]) -> None:
+    with pytest.raises(PluginError, match=r'write @register\("my-learner"\) above tests.test_registry.first'):
+        registry.register(first)  # type: ignore[arg-type]
+
+
 def test_options_are_those_of_the_signature() -> None:
-    def factory(network: object, inner: object, width: int = 3, *, depth: int) -> None: ...
+    def factory(network: object, inner: object, width: int = 3, *, depth: Literal["low", "high"]) -> None: ...
 
     def open_factory(network: object, **anything: object) -> None: ...
 
-    assert resolve_options(factory, 2, {"depth": 1}, "f") == {"width": 3, "depth": 1}
-    assert resolve_options(open_factory, 1, {"x": 1}, "f") == {"x": 1}
-    with pytest.raises(ConfigError, match="f needs the option 'depth'; it takes: width, depth"):
-        resolve_options(factory, 2, {}, "f")
-    with pytest.raises(ConfigError, match=r"f has no option 'widht', did you mean 'width'\?"):
-        resolve_options(factory, 2, {"widht": 1, "depth": 1}, "f")
-    with pytest.raises(ConfigError, match="f has no option 'inner'"):
-        resolve_options(factory, 2, {"inner": 1, "depth": 1}, "f")
+    def odd_factory(network: object, inner: object, activation: object = print) -> None: ...
+
+    made: Registry[object] = Registry("network", "networks", given=2)
+    made.register("f")(factory)
+    made.register("odd")(odd_factory)
+    assert made.options("f", {"depth": "low"}) == {"width": 3, "depth": "low"}
+    with pytest.raises(ConfigError, match="network 'f' needs the option 'depth'; it takes: width, depth"):
+        made.options("f")
+    with pytest.raises(ConfigError, match=r"network 'f' has no option 'widht': did you mean 'width'\?"):
+        made.options("f", {"widht": 1, "depth": "low"})
+    with pytest.raises(ConfigError, match="network 'f' has no option 'inner'"):
+        made.options("f", {"inner": 1, "depth": "low"})
+    with pytest.raises(ConfigError, match="option 'depth': 'deep' is not allowed; allowed: 'low' or 'high'"):
+        made.options("f", {"depth": "deep"})
+    with pytest.raises(ConfigError, match="network 'f', option 'width': True: input should be a valid integer"):
+        made.options("f", {"depth": "low", "width": True})
+    with pytest.raises(ConfigError, match="option 'activation': <built-in function print> cannot be written"):
+        made.options("odd")
+    free: Registry[object] = Registry("network", "networks", given=1)
+    free.register("open")(open_factory)
+    assert free.options("open", {"x": 1}) == {"x": 1}

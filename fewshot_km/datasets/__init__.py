@@ -2,7 +2,7 @@
 
 from fewshot_km.datasets import glyphs, omniglot
 from fewshot_km.datasets.bank import ImageBank
-from fewshot_km.datasets.base import DATASETS, Dataset
+from fewshot_km.datasets.base import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.splits import Split
 
-__all__ = ["DATASETS", "Dataset", "ImageBank", "Split", "glyphs", "omniglot"]
+__all__ = ["DATASETS", "Dataset", "ImageBank", "Split", "glyphs", "load_dataset", "omniglot"]

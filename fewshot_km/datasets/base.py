@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.splits import SPLIT_NAMES, Split
+from fewshot_km.errors import FewshotError, PluginError, describe_error
 from fewshot_km.registry import Registry
 
 
@@ -28,4 +29,18 @@ class Dataset:
 DatasetLoader = Callable[[Path], Dataset]
 """Takes the data root, returns the data set; its docstring's first line is what `fewshot-km datasets` prints."""
 
-DATASETS: Registry[DatasetLoader] = Registry("data set", "data sets")
+DATASETS: Registry[DatasetLoader] = Registry("data set", "data sets", given=1)
+
+
+def load_dataset(name: str, data_root: Path) -> Dataset:
+    """The registered data set `name`; raises UnknownNameError, DataError, or PluginError for a loader that fails."""
+    loader = DATASETS.get(name)
+    try:
+        dataset = loader(data_root)
+    except (FewshotError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(f"data set '{name}' cannot be loaded: {describe_error(error)}") from error
+    if not isinstance(dataset, Dataset):
+        raise PluginError(f"the loader of data set '{name}' must return a Dataset, not {type(dataset).__name__}")
+    return dataset

@@ -75,7 +75,7 @@ def meta_train(
 ) -> MetaTraining:
     """Meta-train from `meta`; iteration i uses tasks i*meta_batch to (i+1)*meta_batch - 1 of the sampler.
 
-    Raises DivergenceError as soon as an outer loss is not finite.
+    Raises DivergenceError as soon as an outer loss, or at a validation a parameter, is not finite.
     """
     parameters = {name: value.clone().requires_grad_() for name, value in meta.items()}
     optimiser = torch.optim.Adam(parameters.values(), lr=outer.lr)
@@ -93,10 +93,7 @@ def meta_train(
         losses.append(float(loss.mean()))
         accuracies.append(float(accuracy.mean()))
         if not math.isfinite(losses[-1]):
-            raise DivergenceError(
-                f"the outer loss became {losses[-1]} at iteration {iteration}: lower inner.lr or outer.lr, "
-                "or set outer.clip_value"
-            )
+            raise DivergenceError(f"the outer loss became {losses[-1]} at iteration {iteration}: {_MEND}")
         for name, value in parameters.items():
             value.grad = gradient[name]
         if outer.clip_value is not None:
@@ -104,6 +101,9 @@ def meta_train(
         optimiser.step()
         if iteration % outer.validate_every == 0 or iteration == outer.iterations:
             current = {name: value.detach().clone() for name, value in parameters.items()}
+            for name, value in current.items():
+                if not value.isfinite().all():
+                    raise DivergenceError(f"'{name}' is not finite after iteration {iteration}: {_MEND}")
             val_accuracy = validate(current)
             if best is None or val_accuracy > best[0]:
                 best = (val_accuracy, iteration, current)
@@ -117,6 +117,9 @@ def meta_train(
             on_iteration(Progress(iteration, losses[-1], accuracies[-1], val_accuracy))
     assert best is not None  # iterations >= 1, and the last one is validated
     return MetaTraining(best[2], best[1], best[0], history)
+
+
+_MEND = "lower inner.lr or outer.lr, or set outer.clip_value"
 
 
 def _mean(values: list[float]) -> float:

@@ -54,7 +54,8 @@ def count_correct(learner: Learner, meta: Params, episode: Episode, *, steps: in
 
     def correct(sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> Tensor:
         delta = learner.adapt(meta, sx, sy, steps=steps)
-        return (learner.predict(meta, delta, qx).argmax(-1) == qy).sum()
+        logits = learner.predict(meta, delta, qx)
+        return ((logits.argmax(-1) == qy) & logits.isfinite().all(-1)).sum()  # argmax would take NaN for an answer
 
     tensors = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
     if execution == "vmap":

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RESULTS_VERSION = 1  # raise it with any change that gives other numbers for the same settings
+
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
@@ -21,7 +23,7 @@ class TaskConfig(Section):
     """The n-way k-shot problem."""
 
     dataset: str = Field(description="A registered data set: `fewshot-km datasets` lists them.")
-    ways: PositiveInt = Field(description="Classes per task.")
+    ways: Annotated[int, Field(ge=2, strict=True)] = Field(description="Classes per task.")
     shots: PositiveInt = Field(description="Support images per class.")
     train_queries: PositiveInt = Field(
         default=5, description="Query images per class at meta-training. 5: enough for a steady outer gradient."
@@ -84,9 +86,9 @@ class OuterConfig(Section):
     lr: PositiveFloat = Field(default=1e-3, description="Adam's learning rate. 0.001: MAML's code.")
     meta_batch: PositiveInt = Field(default=16, description="Tasks per iteration. 16: MAML's on 20-way Omniglot.")
     iterations: PositiveInt = Field(default=60_000, description="Outer steps. 60,000: MAML's schedule.")
-    clip_value: PositiveFloat | None = Field(
-        default=None,
-        description="Bound on each component of the outer gradient. none: MAML clips on mini-ImageNet only.",
+    clip_value: PositiveFloat | Literal["none"] = Field(
+        default="none",
+        description="Bound on each component of the outer gradient. none: MAML clips mini-ImageNet only.",
     )
     execution: Literal["vmap", "loop"] = Field(
         default="vmap",
@@ -124,8 +126,11 @@ class CellConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     test: TestConfig = TestConfig()
     seed: Seed = Field(description="Seed of the initialisation and of the training episodes.")
-    learner_source: str | None = Field(
-        default=None, description="SHA-256 of a plug-in learner's file, so that an edited plug-in is another cell."
+    plugin_sources: dict[str, str] = Field(
+        default={}, description="SHA-256 of the file of each plug-in named above: an edited plug-in is another cell."
+    )
+    results_version: int = Field(
+        default=RESULTS_VERSION, description="Version of the suite's arithmetic: results of another are another cell."
     )
 
     def digest(self) -> str:

@@ -1,8 +1,5 @@
 """A grid: tasks x learners x seeds, read from one TOML file and resolved into cells."""
 
-import difflib
-import hashlib
-import inspect
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -26,9 +23,10 @@ from fewshot_km.grid.config import (
     TestConfig,
     ValidationConfig,
 )
+from fewshot_km.grid.mistakes import Place, dotted, explain
 from fewshot_km.learners import LEARNERS
-from fewshot_km.learners.base import learner_options
-from fewshot_km.networks.base import network_options
+from fewshot_km.networks import NETWORKS
+from fewshot_km.registry import did_you_mean
 
 SECTIONS: dict[str, type[Section]] = {
     "network": NetworkConfig,
@@ -39,7 +37,10 @@ SECTIONS: dict[str, type[Section]] = {
 }
 """Tables that may stand at the top of a grid file and, for what differs, inside a task or a learner."""
 
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+SHARED_BY_LEARNERS = ("validation", "test")
+
+_LABEL = re.compile(r"(?!table\.)[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")  # a folder's name; table.md lies beside it
+_LABEL_RULE = "becomes a folder: use at most 100 letters, digits and ._+=-, and do not begin with 'table.'"
 
 
 @dataclass(frozen=True)
@@ -103,27 +104,24 @@ def find_grid(name: str) -> Path:
         if path.is_file():
             return path
         raise UnknownNameError(f"there is no grid file {path}: check the path")
-    near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.5)
-    guess = f"did you mean '{near[0]}'? " if near else ""
-    raise UnknownNameError(
-        f"unknown grid '{name}': {guess}shipped grids: {', '.join(shipped)}; or give the path of a .toml file"
-    )
+    known = f"{did_you_mean(name, shipped)}shipped grids: {', '.join(shipped)}"
+    raise UnknownNameError(f"unknown grid '{name}': {known}; or give the path of a .toml file")
 
 
 def load_grid(path: Path) -> Grid:
     """Read and check a grid file; raises ConfigError with file, key and allowed values for anything wrong in it."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path.name}: cannot be read as TOML: {error}") from error
     try:
         grid = GridFile.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path.name}: {_explain(error, GridFile, lambda loc: _dotted(loc))}") from None
+        raise ConfigError(f"{path.name}: {explain(error, GridFile, dotted)}") from None
     if len(set(grid.seeds)) != len(grid.seeds):
         raise ConfigError(f"{path.name}: seeds: each seed once; got {grid.seeds}")
     if not _LABEL.fullmatch(path.stem):
-        raise ConfigError(f"{path.name}: the file's name becomes a folder: use letters, digits and ._+=- only")
+        raise ConfigError(f"{path.name}: the file's name {_LABEL_RULE}")
     cells: list[Cell] = []
     taken: dict[str, str] = {}
     for t, task in enumerate(grid.tasks):
@@ -131,7 +129,7 @@ def load_grid(path: Path) -> Grid:
             learner = {"name": entry} if isinstance(entry, str) else entry
             where = {"task": f"tasks[{t}]", "learner": f"learners[{n}]"}
             task_label, learner_label, config = _resolve(path.name, raw, task, learner, where)
-            folder = f"{task_label}/{learner_label}"
+            folder = f"{task_label}/{learner_label}".lower()  # as file systems that ignore case see it
             place = f"{where['task']} and {where['learner']}"
             if folder in taken:
                 raise ConfigError(
@@ -147,97 +145,57 @@ def _resolve(
 ) -> tuple[str, str, CellConfig]:
     """Labels and settings of one task and learner: the learner's tables over the task's over the file's."""
     merged: dict[str, Any] = {"seed": 0}
-    origin: dict[tuple[str, ...], str] = {("task",): where["task"], ("learner",): where["learner"]}
+    origin: dict[Place, str] = {("task",): where["task"], ("learner",): where["learner"]}
     for layer, place in ((raw, ""), (task, where["task"] + "."), (learner, where["learner"] + ".")):
         for section in SECTIONS:
             table = layer.get(section, {})
             if not isinstance(table, Mapping):
                 raise ConfigError(f"{file}: {place}{section}: must be a table of keys, not {table!r}")
+            if layer is learner and table and section in SHARED_BY_LEARNERS:
+                raise ConfigError(f"{file}: {place}{section}: all learners share their episodes; put it into the task")
+            if table.get("name", merged.get(section, {}).get("name")) != merged.get(section, {}).get("name"):
+                merged[section] = {}  # another network: options of the one before are not its own
             merged.setdefault(section, {}).update(table)
             origin.update({(section, str(key)): f"{place}{section}.{key}" for key in table})
     beside = {*SECTIONS, "label"}
     merged["task"] = {k: v for k, v in task.items() if k not in beside}
     merged["learner"] = {k: v for k, v in learner.items() if k not in beside}
 
-    def locate(loc: tuple[str, ...]) -> str:
+    def locate(loc: Place) -> str:
         for depth in range(len(loc), 0, -1):
             if loc[:depth] in origin:
-                return _dotted((origin[loc[:depth]], *loc[depth:]))
-        return _dotted(loc)
+                return dotted((origin[loc[:depth]], *loc[depth:]))
+        return dotted(loc)
 
     try:
         config = CellConfig.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {_explain(error, CellConfig, locate)}") from None
+        raise ConfigError(f"{file}: {explain(error, CellConfig, locate)}") from None
     task_label = task.get("label", f"{config.task.dataset}-{config.task.ways}w{config.task.shots}s")
     learner_label = learner.get("label", config.learner.name)
     for label, place in ((task_label, where["task"]), (learner_label, where["learner"])):
         if not isinstance(label, str) or not _LABEL.fullmatch(label):
-            raise ConfigError(f"{file}: {place}.label: {label!r} becomes a folder: use letters, digits and ._+=- only")
+            raise ConfigError(f"{file}: {place}.label: {label!r} {_LABEL_RULE}")
     return task_label, learner_label, _resolve_names(file, config, locate)
 
 
-def _resolve_names(file: str, config: CellConfig, locate: Callable[[tuple[str, ...]], str]) -> CellConfig:
+def _resolve_names(file: str, config: CellConfig, locate: Callable[[Place], str]) -> CellConfig:
     """Check registered names and their options, and write every option out, so that a record says all of them."""
     try:
         place = locate(("task", "dataset"))
-        DATASETS.get(config.task.dataset)
-        place = locate(("network",))
-        network = network_options(config.network.name, config.network.options)
+        sources = {"dataset": DATASETS.source_digest(config.task.dataset)}
+        place = locate(("network", "name"))
+        network = NETWORKS.options(config.network.name, config.network.options)
+        sources["network"] = NETWORKS.source_digest(config.network.name)
         place = locate(("learner",))
-        learner = learner_options(config.learner.name, config.learner.options)
+        learner = LEARNERS.options(config.learner.name, config.learner.options)
+        sources["learner"] = LEARNERS.source_digest(config.learner.name)
     except FewshotError as error:
         raise ConfigError(f"{file}: {place}: {error}") from None
     return config.model_copy(
         update={
             "network": NetworkConfig(name=config.network.name, **network),
             "learner": LearnerConfig(name=config.learner.name, **learner),
-            "learner_source": _source_digest(config.learner.name),
+            "plugin_sources": {kind: digest for kind, digest in sources.items() if digest},
         }
     )
-
-
-def _source_digest(learner: str) -> str | None:
-    """SHA-256 of the file of a learner from outside the package; None for our own."""
-    factory = LEARNERS.get(learner)
-    if factory.__module__.split(".")[0] == __package__.split(".")[0]:
-        return None
-    source = inspect.getsourcefile(factory)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
-
-
-def _explain(error: ValidationError, model: type[BaseModel], locate: Callable[[tuple[str, ...]], str]) -> str:
-    """The first error of a validation as one line: where, what is wrong, what is allowed."""
-    errors = error.errors()
-    first = errors[0]
-    loc = tuple(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        problem = _unknown_key(loc[-1], list(_model_at(model, loc[:-1]).model_fields))
-    elif first["type"] == "missing":
-        field = _model_at(model, loc[:-1]).model_fields[loc[-1]]
-        problem = "is missing" + (f": {field.description}" if field.description else "")
-    elif first["type"] == "literal_error":
-        problem = f"{first['input']!r} is not allowed; allowed: {first['ctx']['expected']}"
-    else:
-        problem = f"{first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{locate(loc)}: {problem}{more}"
-
-
-def _unknown_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    guess = f"; did you mean '{near[0]}'?" if near else ""
-    return f"unknown key{guess} (allowed: {', '.join(known)})"
-
-
-def _model_at(model: type[BaseModel], loc: tuple[str, ...]) -> type[BaseModel]:
-    for part in loc:
-        annotation = model.model_fields[part].annotation
-        assert inspect.isclass(annotation)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
-    return model
-
-
-def _dotted(loc: tuple[str, ...]) -> str:
-    return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in loc).lstrip(".")

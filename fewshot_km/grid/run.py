@@ -1,27 +1,20 @@
-"""Running cells: prepare all of them first, then train, test and store one after the other."""
+"""Running a grid: everything is checked first, then cell after cell is run and stored."""
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import traceback
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
-from fewshot_km.datasets import DATASETS, Dataset
-from fewshot_km.engine import OuterLoop, Progress, evaluate, meta_train
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
-from fewshot_km.errors import ConfigError, DivergenceError, FewshotError
-from fewshot_km.grid.config import CellConfig
+from fewshot_km.datasets import Dataset, load_dataset
+from fewshot_km.engine import Progress
+from fewshot_km.errors import ConfigError, DataError, DivergenceError, FewshotError, PluginError, describe_error
+from fewshot_km.grid.cell_run import CellResult, make_learner, make_streams, run_cell
 from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.grid import Cell, Grid
 from fewshot_km.grid.store import ResultStore
-from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
-from fewshot_km.networks import Network, build_network
-
-VALIDATION_STREAM = Stream("validation", 0)  # one for all seeds: they are selected on the same episodes
 
 
 class Display(Protocol):
@@ -43,170 +36,98 @@ class Display(Protocol):
         """A cell stopped without a result."""
 
 
-@dataclass(frozen=True)
-class Streams:
-    """The samplers of one cell."""
+def run_grid(
+    grid: Grid, waiting: Sequence[Cell], store: ResultStore, data_root: Path, device: torch.device, display: Display
+) -> list[Cell]:
+    """Run the waiting cells of a grid and return those that failed.
 
-    train: EpisodeSampler
-    validation: EpisodeSampler
-    test: EpisodeSampler
-
-
-def run_grid(grid: Grid, store: ResultStore, data_root: Path, device: torch.device, display: Display) -> list[Cell]:
-    """Run the cells that are not done yet and return those that failed.
-
-    Data sets are read, and every learner is built, before the first cell starts: whatever is wrong with the grid or the
-    data raises here, as FewshotError, at once. A cell that diverges is marked failed and the others go on.
+    Data sets are read, and every learner is built, before the first cell starts: whatever is wrong with the grid, its
+    plug-ins or the data raises here, as FewshotError, at once. A cell that fails later is marked failed, with its
+    reason, and the others go on.
     """
-    waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
-    datasets = {name: DATASETS.get(name)(data_root) for name in _unique(cell.config.task.dataset for cell in waiting)}
-    for cell in waiting:
-        try:
-            dataset = datasets[cell.config.task.dataset]
-            make_learner(cell.config, dataset)
-            make_streams(cell.config, dataset, torch.device("cpu"))
-        except FewshotError as error:
-            raise type(error)(f"{grid.name}: {cell.task}/{cell.learner}: {error}") from error
+    datasets = {
+        name: load_dataset(name, data_root) for name in dict.fromkeys(cell.config.task.dataset for cell in waiting)
+    }
+    _check_same_data(grid, datasets, store)
+    for cell in {(cell.task, cell.learner): cell for cell in waiting}.values():
+        _check_buildable(grid, cell, datasets[cell.config.task.dataset])
     store.prepare()
     environment = describe_environment(device)  # now: a checkout may change while this process computes
     failed = []
     for cell in waiting:
+        display.cell_started(cell)
+        started = datetime.now(UTC)
         try:
-            run_cell(cell, datasets[cell.config.task.dataset], store, device, environment, display)
+            result = _run_cell(cell, datasets[cell.config.task.dataset], device, display)
         except DivergenceError as error:
+            failed.append(cell)
             store.write_failure(cell, str(error))
             display.cell_failed(cell, str(error))
+        except (FewshotError, OSError):
+            raise
+        except Exception as error:  # whatever a learner raises must not cost the cells after it
+            reason = describe_error(error)
+            if "vmap" in reason:
+                reason += '; set outer.execution = "loop" for a learner that cannot run under torch.func.vmap'
             failed.append(cell)
+            store.write_failure(cell, reason, traceback.format_exc())
+            display.cell_failed(cell, f"{reason} (the traceback is in {store.failure_file(cell)})")
+        else:
+            store.write(cell, _record(cell, datasets, result, environment, started), result.training, result.accuracies)
+            display.cell_finished(cell, result.summary)
     return failed
 
 
-def run_cell(
+def _run_cell(cell: Cell, dataset: Dataset, device: torch.device, display: Display) -> CellResult:
+    return run_cell(
+        cell.config,
+        dataset,
+        device,
+        lambda progress: display.trained(cell, progress),
+        lambda episodes: display.tested(cell, episodes),
+    )
+
+
+def _record(
     cell: Cell,
-    dataset: Dataset,
-    store: ResultStore,
-    device: torch.device,
+    datasets: Mapping[str, Dataset],
+    result: CellResult,
     environment: Mapping[str, Any],
-    display: Display,
-) -> None:
-    """Meta-train, select on validation, test once, and store the whole result; raises DivergenceError."""
-    display.cell_started(cell)
-    config = cell.config
-    started = datetime.now(UTC)
-    learner = make_learner(config, dataset)
-    streams = make_streams(config, dataset, device)
-    meta = {name: value.to(device) for name, value in learner.init(config.seed).items()}
-
-    def validate(current: Params) -> float:
-        accuracies = evaluate(
-            learner,
-            current,
-            streams.validation,
-            episodes=config.validation.episodes,
-            steps=config.inner.test_steps,
-            batch=config.outer.meta_batch,
-            execution=config.outer.execution,
-        )
-        return float(accuracies.mean())
-
-    outer = OuterLoop(
-        lr=config.outer.lr,
-        meta_batch=config.outer.meta_batch,
-        iterations=config.outer.iterations,
-        steps=config.inner.train_steps,
-        clip_value=config.outer.clip_value,
-        validate_every=config.validation.every,
-        execution=config.outer.execution,
-    )
-    clock = time.monotonic()
-    training = meta_train(
-        learner, meta, streams.train, validate, outer, lambda progress: display.trained(cell, progress)
-    )
-    train_seconds = time.monotonic() - clock
-    clock = time.monotonic()
-    accuracies = evaluate(
-        learner,
-        training.meta,
-        streams.test,
-        episodes=config.test.episodes,
-        steps=config.inner.test_steps,
-        batch=config.outer.meta_batch,
-        execution=config.outer.execution,
-        on_batch=lambda episodes: display.tested(cell, episodes),
-    )
-    test_seconds = time.monotonic() - clock
-    adapted = adapted_sizes(learner, training.meta, streams.validation)
-    summary = {
-        "test_accuracy": float(accuracies.mean()),
-        "test_episodes": len(accuracies),
-        "best_val_accuracy": training.best_val_accuracy,
-        "best_iteration": training.best_iteration,
-        "adapted_parameters": adapted[0],
-        "bytes_per_task": adapted[1],
-        "meta_parameters": int(sum(value.numel() for value in training.meta.values())),
-        "train_seconds": round(train_seconds, 2),
-        "test_seconds": round(test_seconds, 2),
-    }
-    record = {
+    started: datetime,
+) -> dict[str, Any]:
+    return {
         "cell": str(cell),
-        "config_digest": config.digest(),
-        "config": config.model_dump(mode="json"),
-        "dataset_digest": dataset.digest,
-        "results": summary,
+        "config_digest": cell.config.digest(),
+        "config": cell.config.model_dump(mode="json"),
+        "dataset_digest": datasets[cell.config.task.dataset].digest,
+        "results": result.summary,
         "environment": environment,
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    store.write(cell, record, training, np.asarray(accuracies))
-    display.cell_finished(cell, summary)
 
 
-def make_learner(config: CellConfig, dataset: Dataset) -> Learner:
-    """The learner of a cell on its network; raises ConfigError for options whose values do not work."""
-
-    def make_network() -> Network:
-        network = config.network
-        return build_network(network.name, network.options, dataset.bank.image_shape, config.task.ways)
-
-    inner = InnerLoop(lr=config.inner.lr, order=config.inner.order)
-    return build_learner(config.learner.name, config.learner.options, make_network, inner)
-
-
-def make_streams(config: CellConfig, dataset: Dataset, device: torch.device) -> Streams:
-    """The training, validation and test episodes of a cell; raises DataError where the classes do not suffice."""
-    task = config.task
-    train = TaskSpec(task.ways, task.shots, task.train_queries)
-    test = TaskSpec(task.ways, task.shots, task.test_queries)
-    return Streams(
-        EpisodeSampler(dataset, "train", train, Stream("train", config.seed), device),
-        EpisodeSampler(dataset, "val", test, VALIDATION_STREAM, device),
-        EpisodeSampler(dataset, "test", test, Stream("test", config.test.stream), device),
-    )
+def _check_same_data(grid: Grid, datasets: Mapping[str, Dataset], store: ResultStore) -> None:
+    """Raise DataError where a finished cell of the grid used other images or splits than those at hand."""
+    for cell in grid.cells:
+        dataset = datasets.get(cell.config.task.dataset)
+        if dataset and store.state(cell) == "done" and store.read(cell).record["dataset_digest"] != dataset.digest:
+            raise DataError(
+                f"{grid.name}: {cell} was run on another version of '{dataset.name}' than the one at hand; "
+                f"start anew with another --results, or delete {store.folder / cell.task}"
+            )
 
 
-@torch.no_grad()
-def adapted_sizes(learner: Learner, meta: Params, sampler: EpisodeSampler) -> tuple[int, int]:
-    """Numbers and bytes of one task's delta: what must be stored for a task beside the meta-parameters."""
-    episode = sampler.draw(range(1))
-    delta = learner.adapt(meta, episode.support_x[0], episode.support_y[0], steps=1)
-    return (
-        sum(value.numel() for value in delta.values()),
-        sum(value.numel() * value.element_size() for value in delta.values()),
-    )
-
-
-def _unique(names: Iterable[str]) -> Iterator[str]:
-    return iter(dict.fromkeys(names))
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto": a CUDA device where there is one, else the CPU; raises ConfigError for a device that cannot be used."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _check_buildable(grid: Grid, cell: Cell, dataset: Dataset) -> None:
+    where = f"{grid.name}: {cell.task}/{cell.learner}"
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"--device {name}: cannot be used here ({str(error).splitlines()[0]}); try auto or cpu"
-        ) from None
-    return device
+        learner = make_learner(cell.config, dataset)
+        make_streams(cell.config, dataset, torch.device("cpu"))
+    except FewshotError as error:
+        raise type(error)(f"{where}: {error}") from error
+    except Exception as error:
+        kind = PluginError if cell.config.plugin_sources else ConfigError
+        raise kind(f"{where}: cannot be built: {describe_error(error)}") from error
+    for method in ("init", "adapt", "predict"):
+        if not callable(getattr(learner, method, None)):
+            raise PluginError(f"{where}: a learner needs {method}(); see fewshot_km.learners.Learner")

@@ -18,13 +18,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from fewshot_km.datasets.storage import whole_file
 from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.grid import Cell
-from fewshot_km.learners import Params
 
 State = Literal["done", "failed", "to do"]
 
@@ -59,9 +58,9 @@ class ResultStore:
 
     def state(self, cell: Cell) -> State:
         """done or failed with the cell's present settings, else to do."""
-        if self._digest_in(self.cell_folder(cell) / "record.json") == cell.config.digest():
+        if self._find(cell) is not None:
             return "done"
-        if self._digest_in(self._failure_file(cell)) == cell.config.digest():
+        if _digest_in(self.failure_file(cell)) == cell.config.digest():
             return "failed"
         return "to do"
 
@@ -85,22 +84,20 @@ class ResultStore:
             part.rename(final)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        self._failure_file(cell).unlink(missing_ok=True)
+        self.failure_file(cell).unlink(missing_ok=True)
 
-    def write_failure(self, cell: Cell, reason: str) -> None:
+    def write_failure(self, cell: Cell, reason: str, traceback: str = "") -> None:
         """Note that a cell failed, and why; earlier results stay as they are."""
-        path = self._failure_file(cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            _write_json(part, {"config_digest": cell.config.digest(), "reason": reason})
+        with whole_file(self.failure_file(cell)) as part:
+            _write_json(part, {"config_digest": cell.config.digest(), "reason": reason, "traceback": traceback})
 
     def failure(self, cell: Cell) -> str:
         """Why a failed cell failed."""
-        return str(json.loads(self._failure_file(cell).read_text(encoding="utf-8"))["reason"])
+        return str(json.loads(self.failure_file(cell).read_text(encoding="utf-8"))["reason"])
 
     def read(self, cell: Cell) -> StoredCell:
         """A finished cell; raises DataError where its files are damaged."""
-        folder = self.cell_folder(cell)
+        folder = self._find(cell) or self.cell_folder(cell)
         try:
             record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
             with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
@@ -112,28 +109,31 @@ class ResultStore:
             raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
         return StoredCell(record, accuracies)
 
-    def read_weights(self, cell: Cell) -> Params:
-        """The meta-parameters that a finished cell kept."""
-        return load_file(self.cell_folder(cell) / "weights.safetensors")
-
-    def _failure_file(self, cell: Cell) -> Path:
+    def failure_file(self, cell: Cell) -> Path:
+        """Where it is noted that a cell failed."""
         folder = self.cell_folder(cell)
         return folder.with_name(f"{folder.name}.failed.json")
 
-    @staticmethod
-    def _digest_in(path: Path) -> str | None:
-        try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["config_digest"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+    def _find(self, cell: Cell) -> Path | None:
+        """The folder with the cell's present settings: its own, or one that was set aside for other settings since."""
+        folder, digest = self.cell_folder(cell), cell.config.digest()
+        places = [folder, *sorted(folder.parent.glob(f"{folder.name}.{digest[:8]}*"))]
+        return next((place for place in places if _digest_in(place / "record.json") == digest), None)
 
     def _aside(self, folder: Path) -> Path:
-        digest = (self._digest_in(folder / "record.json") or "damaged")[:8]
+        digest = (_digest_in(folder / "record.json") or "damaged")[:8]
         aside, n = folder.with_name(f"{folder.name}.{digest}"), 1
         while aside.exists():
             n += 1
             aside = folder.with_name(f"{folder.name}.{digest}-{n}")
         return aside
+
+
+def _digest_in(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["config_digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,4 +11,4 @@ class ANIL(GradientLearner):
 
     def adapted_names(self) -> Iterable[str]:
         """Weight and bias of the head."""
-        return [name for name, _ in self.network.named_parameters() if name.startswith("head.")]
+        return self.head_names()

@@ -11,7 +11,7 @@ from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from fewshot_km.errors import PluginError
-from fewshot_km.registry import Registry, resolve_options
+from fewshot_km.registry import Registry
 
 Params = dict[str, Tensor]
 """Tensors by flat dotted names, as `nn.Module.named_parameters()` gives them."""
@@ -51,7 +51,7 @@ class InnerLoop:
 LearnerFactory = Callable[..., Learner]
 """(make_network, inner, **options) -> learner."""
 
-LEARNERS: Registry[LearnerFactory] = Registry("learner", "learners")
+LEARNERS: Registry[LearnerFactory] = Registry("learner", "learners", given=2)
 register = LEARNERS.register
 
 
@@ -66,6 +66,7 @@ class GradientLearner(ABC):
         self.inner = inner
         self.network = self.build_network()  # gives structure only: values always come from meta and delta
         self._adapted = self._checked_names(self.adapted_names())
+        self._buffers = dict(self.network.named_buffers())
 
     @abstractmethod
     def adapted_names(self) -> Iterable[str]:
@@ -98,8 +99,13 @@ class GradientLearner(ABC):
 
     def predict(self, meta: Params, delta: Params, x: Tensor) -> Tensor:
         """Logits [M, N] of the network with the task's delta in place of the meta-parameters."""
-        logits: Tensor = functional_call(self.network, {**meta, **delta}, (x,))
+        buffers = {name: buffer.to(x.device) for name, buffer in self._buffers.items()}
+        logits: Tensor = functional_call(self.network, {**buffers, **meta, **delta}, (x,))
         return logits
+
+    def head_names(self) -> list[str]:
+        """Weight and bias of the head."""
+        return [name for name, _ in self.network.named_parameters() if name.startswith("head.")]
 
     def _checked_names(self, names: Iterable[str]) -> tuple[str, ...]:
         wanted = set(names)
@@ -111,14 +117,9 @@ class GradientLearner(ABC):
         return tuple(name for name in known if name in wanted)
 
 
-def learner_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a registered learner; raises UnknownNameError, or ConfigError for one that it does not take."""
-    return resolve_options(LEARNERS.get(name), 2, options, f"learner '{name}'")
-
-
 def build_learner(name: str, options: Mapping[str, Any], make_network: NetworkFactory, inner: InnerLoop) -> Learner:
     """The registered learner `name` with its options.
 
     Raises UnknownNameError, or ConfigError for an option that the learner does not take or a value it refuses.
     """
-    return LEARNERS.get(name)(make_network, inner, **learner_options(name, options))
+    return LEARNERS.get(name)(make_network, inner, **LEARNERS.options(name, options))

@@ -31,5 +31,5 @@ class KMMAML(GradientLearner):
 
     def adapted_names(self) -> Iterable[str]:
         """U of every layer, the chosen norm parameters, and the head."""
-        head = [name for name, _ in self.network.named_parameters() if name.startswith("head.")]
-        return [*modulator_names(self.network), *norm_parameter_names(self.network, self.norm_affine), *head]
+        norm = norm_parameter_names(self.network, self.norm_affine)
+        return [*modulator_names(self.network), *norm, *self.head_names()]

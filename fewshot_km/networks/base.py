@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.registry import Registry, resolve_options
+from fewshot_km.registry import Registry
 
 BackboneFactory = Callable[..., nn.Module]
 """(image_shape, **options) -> module that maps images [M, C, H, W] to features [M, F]."""
 
-NETWORKS: Registry[BackboneFactory] = Registry("network", "networks")
+NETWORKS: Registry[BackboneFactory] = Registry("network", "networks", given=1)
 
 
 class Network(nn.Module):
@@ -42,15 +42,10 @@ class Network(nn.Module):
         return logits
 
 
-def network_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a registered backbone; raises UnknownNameError, or ConfigError for one that it does not take."""
-    return resolve_options(NETWORKS.get(name), 1, options, f"network '{name}'")
-
-
 def build_network(name: str, options: Mapping[str, Any], image_shape: tuple[int, int, int], ways: int) -> Network:
     """The registered backbone `name` with its options and a head for `ways` classes.
 
     Raises UnknownNameError, or ConfigError for an option that the backbone does not take or a value it refuses.
     """
-    backbone = NETWORKS.get(name)(image_shape, **network_options(name, options))
+    backbone = NETWORKS.get(name)(image_shape, **NETWORKS.options(name, options))
     return Network(backbone, ways, image_shape)

@@ -1,7 +1,8 @@
 """The results table of a grid: a row per task and learner, every ± with its kind and n."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,10 @@ from fewshot_km.reporting.statistics import Interval, episode_interval, seed_int
 ACCURACY = "accuracy_percent"
 OVER_EPISODES = "ci95_half_width_over_episodes"
 OVER_SEEDS = "ci95_half_width_over_seeds"
+
+
+SETTINGS = ("inner steps", "norm", "order", "iterations")
+"""Columns of the displayed table that tell how a result was made."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,10 @@ def results_table(grid: Grid, store: ResultStore) -> ResultsTable:
         groups.setdefault((cell.task, cell.learner), []).append(cell)
     rows = []
     digests: dict[str, str] = {}
+    records: list[Mapping[str, Any]] = []
     for (task, learner), cells in groups.items():
         done = [store.read(cell) for cell in cells if store.state(cell) == "done"]
+        records += [stored.record for stored in done]
         for stored in done:
             if digests.setdefault(task, stored.record["dataset_digest"]) != stored.record["dataset_digest"]:
                 raise DataError(
@@ -46,7 +53,7 @@ def results_table(grid: Grid, store: ResultStore) -> ResultsTable:
     frame = pd.DataFrame(rows)
     if not frame["seeds_done"].any():
         raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: run it first")
-    return ResultsTable(f"Grid {grid.name}", frame, _notes(grid.cells, frame))
+    return ResultsTable(f"Grid {grid.name}", frame, _notes(frame, _provenance(records)))
 
 
 def _summarise(cells: Sequence[Cell], done: Sequence[StoredCell]) -> dict[str, object]:
@@ -71,6 +78,7 @@ def _facts(cell: Cell, done: Sequence[StoredCell]) -> dict[str, object]:
         "train_steps": config.inner.train_steps,
         "test_steps": config.inner.test_steps,
         "norm": config.network.options.get("norm", "–"),
+        "order": config.inner.order,
         "iterations": config.outer.iterations,
         "test_episodes": config.test.episodes,
     }
@@ -80,7 +88,7 @@ def _percent(interval: Interval) -> float:
     return np.nan if interval.half_width is None else 100 * interval.half_width
 
 
-def _notes(cells: Iterable[Cell], frame: pd.DataFrame) -> tuple[str, ...]:
+def _notes(frame: pd.DataFrame, mixed: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     seeds = _numbers(frame["seeds_done"])
     notes = [
         "accuracy: percent of query images, mean over test episodes and seeds; all learners and seeds were tested on "
@@ -90,11 +98,25 @@ def _notes(cells: Iterable[Cell], frame: pd.DataFrame) -> tuple[str, ...]:
         f"± seeds: 95 % t interval over n = {seeds} independently meta-trained seeds; a single seed has none.",
         "adapted parameters: numbers that one task stores. inner steps: at training / at test.",
     ]
-    if any(cell.config.network.options.get("norm") == "batch" for cell in cells):
+    if (frame["norm"] == "batch").any():
         notes.append("norm batch: statistics of the batch at hand, at test too (transductive), as in MAML.")
+    notes += [f"Cells differ in {what}: {', '.join(seen)}." for what, seen in mixed.items() if len(seen) > 1]
     if (frame["seeds_done"] < frame["seeds"]).any():
         notes.append("Not finished: some rows rest on fewer seeds than the grid asks for.")
     return tuple(notes)
+
+
+def _provenance(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What the cells were computed with, as far as it bears on their numbers: each thing's values, sorted."""
+    facts: dict[str, set[str]] = {"code (git commit)": set(), "version": set(), "torch": set(), "device": set()}
+    for record in records:
+        environment = record["environment"]
+        commit, _, changes = (environment["git_commit"] or "none").partition("+")
+        facts["code (git commit)"].add(f"{commit[:12]} with changes" if changes else commit[:12])
+        facts["version"].add(environment["fewshot_km"])
+        facts["torch"].add(environment["libraries"]["torch"])
+        facts["device"].add(environment["device"])
+    return {what: sorted(values) for what, values in facts.items()}
 
 
 def _numbers(column: "pd.Series[int]") -> str:
@@ -117,6 +139,7 @@ def display_frame(table: ResultsTable) -> pd.DataFrame:
             "adapted parameters": rows["adapted_parameters"].map(lambda v: _text(v, ",.0f")),
             "inner steps": [f"{a} / {b}" for a, b in zip(rows["train_steps"], rows["test_steps"], strict=True)],
             "norm": rows["norm"],
+            "order": rows["order"],
             "iterations": rows["iterations"].map(lambda v: _text(v, ",d")),
         }
     )
@@ -128,7 +151,7 @@ def _text(value: float, form: str) -> str:
 
 def to_markdown(table: ResultsTable) -> str:
     """The table with its notes in Markdown."""
-    alignment = ["left", "left", *["right"] * 6, "left", "right"]
+    alignment = ["left", "left", *["right"] * 6, "left", "left", "right"]
     body = display_frame(table).to_markdown(index=False, colalign=alignment, disable_numparse=True)
     notes = "\n".join(f"- {note}" for note in table.notes)
     return f"## {table.title}\n\n{body}\n\n{notes}\n"

@@ -106,13 +106,14 @@ def test_outer_gradient_is_that_of_plain_autograd(
 
 
 @pytest.mark.parametrize("execution", ["vmap", "loop"])
+@pytest.mark.parametrize("norm", ["strided", "group"])
 @pytest.mark.parametrize("name", LEARNERS)
-def test_second_order_gradient_is_that_of_finite_differences(name: str, execution: Execution) -> None:
+def test_second_order_gradient_is_that_of_finite_differences(name: str, norm: str, execution: Execution) -> None:
     """Central differences of the mean query loss along random directions.
 
     The step is small because the inner gradient jumps where a ReLU switches: a step of 1e-6 crosses such points.
     """
-    network = SMALL_NETWORKS["group"]
+    network = SMALL_NETWORKS[norm]
     learner, meta = make(name, network, "second")
     episode = episodes(network, tasks=2)
     gradient, _, _ = outer_gradient(learner, meta, episode, steps=2, execution=execution)

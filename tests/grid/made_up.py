@@ -49,7 +49,12 @@ def small_grid(folder: Path, text: str = SMALL_GRID) -> Grid:
 
 
 def store_result(
-    store: ResultStore, cell: Cell, accuracies: npt.NDArray[np.float64], dataset_digest: str = "d", adapted: int = 7
+    store: ResultStore,
+    cell: Cell,
+    accuracies: npt.NDArray[np.float64],
+    dataset_digest: str = "d",
+    adapted: int = 7,
+    commit: str | None = None,
 ) -> None:
     training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, [HistoryRow(4, 1.0, 0.4, 0.5, 0.1)])
     results = {
@@ -57,5 +62,10 @@ def store_result(
         "test_episodes": len(accuracies),
         "adapted_parameters": adapted,
     }
-    record = {"config_digest": cell.config.digest(), "dataset_digest": dataset_digest, "results": results}
+    record = {
+        "config_digest": cell.config.digest(),
+        "dataset_digest": dataset_digest,
+        "results": results,
+        "environment": {"git_commit": commit, "fewshot_km": "1", "libraries": {"torch": "2"}, "device": "cpu"},
+    }
     store.write(cell, record, training, accuracies)

@@ -6,6 +6,7 @@ import pytest
 
 from fewshot_km.errors import ConfigError, UnknownNameError
 from fewshot_km.grid import find_grid, load_grid, shipped_grids
+from fewshot_km.networks import NETWORKS
 from tests.grid.made_up import SMALL_GRID, small_grid, write_grid
 
 
@@ -29,6 +30,29 @@ def test_the_learners_tables_win_over_the_tasks_and_these_over_the_files(tmp_pat
     assert (anil.inner.lr, anil.inner.train_steps, anil.inner.test_steps, anil.outer.lr) == (0.2, 7, 6, 1e-3)
     assert (km.inner.lr, km.inner.train_steps, km.inner.test_steps, km.outer.lr) == (0.2, 9, 6, 0.5)
     assert [str(cell) for cell in small_grid(tmp_path, text).cells] == ["t/anil/seed3", "t/km/seed3"]
+
+
+def test_another_network_does_not_inherit_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
+
+    def tiny_network(image_shape: object, width: int = 3) -> None:
+        """A network that is never built."""
+
+    NETWORKS.register("tiny")(tiny_network)
+    text = SMALL_GRID.replace('"maml"', '{ name = "maml", network = { name = "tiny" } }')
+    tiny, _, conv4, _ = (cell.config.network for cell in small_grid(tmp_path, text).cells)
+    assert (tiny.name, tiny.options) == ("tiny", {"width": 3})
+    assert (conv4.name, conv4.options["filters"]) == ("conv4", 8)
+
+
+def test_clipping_can_be_switched_off_for_one_learner(tmp_path: Path) -> None:
+    text = SMALL_GRID.replace("iterations = 4", "iterations = 4\nclip_value = 10.0")
+    text = text.replace('"maml"', '{ name = "maml", outer = { clip_value = "none" } }')
+    assert [c.config.outer.clip_value for c in small_grid(tmp_path, text).cells] == ["none", "none", 10.0, 10.0]
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    assert len(small_grid(tmp_path, "\ufeff" + SMALL_GRID).cells) == 4
 
 
 def test_every_option_is_written_out(tmp_path: Path) -> None:
@@ -62,7 +86,7 @@ def test_a_cell_is_known_by_its_settings_not_by_their_formatting(tmp_path: Path)
         ("lr = 0.4", 'lr = 1\norder = "third"', r"inner.order: 'third' is not allowed; allowed: 'first' or 'second'"),
         ("iterations = 4", "iterations = 4.5", r"small.toml: outer.iterations: 4.5: input should be a valid integer"),
         ("iterations = 4", "iterations = true", r"small.toml: outer.iterations: True: input should be a valid integer"),
-        ("ways = 5", "ways = 0", r"small.toml: tasks\[0\].ways: 0: input should be greater than or equal to 1"),
+        ("ways = 5", "ways = 0", r"small.toml: tasks\[0\].ways: 0: input should be greater than or equal to 2"),
         ("ways = 5", "", r"small.toml: tasks\[0\].ways: is missing: Classes per task"),
         ("ways = 5", "ways = 5\nway = 5", r"small.toml: tasks\[0\].way: unknown key; did you mean 'ways'"),
         (
@@ -76,9 +100,13 @@ def test_a_cell_is_known_by_its_settings_not_by_their_formatting(tmp_path: Path)
         (
             "norm_affine",
             "norm_afine",
-            r"small.toml: learners\[1\]: learner 'km-maml' has no option 'norm_afine', did you",
+            r"small.toml: learners\[1\]: learner 'km-maml' has no option 'norm_afine': did you",
         ),
-        ("filters", "filter", r"small.toml: network: network 'conv4' has no option 'filter', did you mean 'filters'"),
+        (
+            "filters",
+            "filter",
+            r"network.name: network 'conv4' has no option 'filter': did you mean 'filters'",
+        ),
         ("seeds", "seed", r"small.toml: seeds: is missing: One cell per seed"),
         ("seeds = [0, 1]", "seeds = [0, 0]", r"small.toml: seeds: each seed once"),
         (
@@ -93,7 +121,32 @@ def test_a_cell_is_known_by_its_settings_not_by_their_formatting(tmp_path: Path)
             '"maml", "maml"',
             r"learners\[0\] and tasks\[0\] and learners\[1\] are both 'glyphs-5w1s/maml': give one",
         ),
+        ('"maml"', '"maml", "MAML"', r"learners\[1\]: unknown learner 'MAML'"),
+        ('"maml"', '"maml", { name = "anil", label = "Maml" }', r"are both 'glyphs-5w1s/maml': give one"),
         ('"maml"', '{ name = "maml", label = "../x" }', r"learners\[0\].label: '../x' becomes a folder"),
+        (
+            '"maml"',
+            f'{{ name = "maml", label = "{"x" * 101}" }}',
+            r"learners\[0\].label: 'x*' becomes a folder: use at most",
+        ),
+        ("shots = 1", 'shots = 1\nlabel = "table.md"', r"tasks\[0\].label: 'table.md' becomes a folder"),
+        (
+            '"maml"',
+            '{ name = "maml", test = { stream = 1 } }',
+            r"learners\[0\].test: all learners share",
+        ),
+        ('"maml"', "3", r"small.toml: learners\[0\]: 3: input should be a valid string"),
+        (
+            '"bias"',
+            '"most"',
+            r"learners\[1\]: .*option 'norm_affine': 'most' is not allowed; allowed: 'full'",
+        ),
+        (
+            "filters = 8",
+            "filters = 8.5",
+            r"network 'conv4', option 'filters': 8.5: input should be a valid int",
+        ),
+        ("iterations = 4", "iterations = 4\nclip_value = -1", r"outer.clip_value: -1: input should be greater than 0$"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, old: str, new: str, message: str) -> None:

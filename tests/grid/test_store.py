@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import DataError
@@ -31,7 +32,7 @@ def test_results_come_back_bit_for_bit(grid: Grid, store: ResultStore) -> None:
     store_result(store, cell, ACCURACIES)
     assert store.state(cell) == "done"
     assert store.read(cell).accuracies.tobytes() == ACCURACIES.tobytes()
-    assert torch.equal(store.read_weights(cell)["w"], torch.ones(2))
+    assert torch.equal(load_file(store.cell_folder(cell) / "weights.safetensors")["w"], torch.ones(2))
     assert store.cell_folder(cell) == store.folder / "glyphs-5w1s" / "maml" / "seed0"
     assert sorted(p.name for p in store.cell_folder(cell).iterdir()) == [
         "history.csv",
@@ -49,12 +50,21 @@ def test_other_settings_are_another_cell_and_older_results_are_kept_aside(
     assert store.state(new) == "to do"
     store_result(store, new, ACCURACIES / 2)
     assert store.state(new) == "done"
-    assert store.state(old) == "to do"
     aside = store.cell_folder(new).with_name(f"seed0.{old.config.digest()[:8]}")
     assert json.loads((aside / "record.json").read_text())["config_digest"] == old.config.digest()
-    store_result(store, old, ACCURACIES)
-    store_result(store, new, ACCURACIES)  # the same digest a second time overwrites nothing
-    assert aside.with_name(f"{aside.name}-2").is_dir()
+    assert store.state(old) == "done"  # an edit that is taken back costs nothing
+    assert store.read(old).accuracies.tobytes() == ACCURACIES.tobytes()
+    assert store.read(new).accuracies.tobytes() == (ACCURACIES / 2).tobytes()
+
+
+def test_nothing_is_ever_overwritten(grid: Grid, store: ResultStore) -> None:
+    cell = grid.cells[0]
+    for n in range(3):
+        store_result(store, cell, ACCURACIES / (n + 1))
+    folder = store.cell_folder(cell)
+    digest = cell.config.digest()[:8]
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["seed0", f"seed0.{digest}", f"seed0.{digest}-2"]
+    assert store.read(cell).accuracies.tobytes() == (ACCURACIES / 3).tobytes()
 
 
 def test_a_write_that_fails_leaves_nothing(grid: Grid, store: ResultStore) -> None:

@@ -108,12 +108,12 @@ def test_unknown_learners_options_and_values_are_answered() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'maml'"):
         build_learner("malm", {}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
     with pytest.raises(
-        ConfigError, match=r"learner 'km-maml' has no option 'norm_afine', did you mean 'norm_affine'\?"
+        ConfigError, match=r"learner 'km-maml' has no option 'norm_afine': did you mean 'norm_affine'\?"
     ):
         build_learner("km-maml", {"norm_afine": "full"}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
-    with pytest.raises(ConfigError, match="learner 'anil' has no option 'steps'; it takes no options"):
+    with pytest.raises(ConfigError, match="learner 'anil' has no option 'steps': it takes no options"):
         build_learner("anil", {"steps": 3}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
-    with pytest.raises(ConfigError, match="unknown norm_affine 'some'; known: full, bias, none"):
+    with pytest.raises(ConfigError, match="'some' is not allowed; allowed: 'full', 'bias' or 'none'"):
         build_learner("km-maml", {"norm_affine": "some"}, OMNIGLOT_20_WAY.make, InnerLoop(0.1))
 
 

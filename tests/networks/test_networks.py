@@ -80,11 +80,11 @@ def test_any_module_is_a_backbone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"filter": 3}, r"network 'conv4' has no option 'filter', did you mean 'filters'\? it takes: filters,"),
+        ({"filter": 3}, r"network 'conv4' has no option 'filter': did you mean 'filters'\? it takes: filters,"),
         ({"filters": 0}, "positive whole number of filters, not 0"),
-        ({"filters": 64.0}, "positive whole number of filters, not 64.0"),
-        ({"downsampling": "avg"}, "unknown downsampling 'avg'; known: stride, pool"),
-        ({"norm": "layer"}, "unknown norm 'layer'; known norms: batch, group"),
+        ({"filters": 64.5}, "option 'filters': 64.5: input should be a valid integer"),
+        ({"downsampling": "avg"}, "option 'downsampling': 'avg' is not allowed; allowed: 'stride' or 'pool'"),
+        ({"norm": "layer"}, "option 'norm': 'layer' is not allowed; allowed: 'batch' or 'group'"),
         ({"norm": "group", "filters": 12}, "norm 'group' needs a multiple of 8 channels, not 12"),
         ({"downsampling": "pool"}, "28x8 images are too small"),
     ],

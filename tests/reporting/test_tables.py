@@ -83,3 +83,11 @@ def test_nothing_done_and_mixed_data_are_refused(grid: Grid, store: ResultStore)
     store_result(store, grid.cells[1], np.ones(5), dataset_digest="other")
     with pytest.raises(DataError, match="different versions of the data set"):
         results_table(grid, store)
+
+
+def test_cells_of_different_code_are_told_apart(grid: Grid, store: ResultStore) -> None:
+    store_result(store, grid.cells[0], np.ones(5), commit="a" * 40)
+    store_result(store, grid.cells[1], np.ones(5), commit="b" * 40 + "+changes")
+    text = to_markdown(results_table(grid, store))
+    assert "Cells differ in code (git commit): aaaaaaaaaaaa, bbbbbbbbbbbb with changes." in text
+    assert "Cells differ in torch" not in text

@@ -1,0 +1,24 @@
+"""Which device computes."""
+
+import torch
+
+from fewshot_km.errors import ConfigError
+
+KINDS = ("cpu", "cuda", "mps")
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto": a CUDA device where there is one, else the CPU; raises ConfigError for a device that cannot be used."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in KINDS:
+        raise ConfigError(
+            f"--device {name}: unknown; allowed: auto, {', '.join(KINDS)}, or one with a number as cuda:1"
+        )
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name}: cannot be used here ({why[:120]}); try auto or cpu") from None
+    return device

@@ -1,0 +1,136 @@
+"""What one cell does: build its learner and episodes, meta-train, select on validation, test once."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fewshot_km.datasets import Dataset
+from fewshot_km.engine import MetaTraining, OuterLoop, Progress, evaluate, meta_train
+from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.grid.config import CellConfig
+from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
+from fewshot_km.networks import Network, build_network
+
+VALIDATION_STREAM = Stream("validation", 0)  # one for all seeds: they are selected on the same episodes
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The samplers of one cell."""
+
+    train: EpisodeSampler
+    validation: EpisodeSampler
+    test: EpisodeSampler
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """Training, the accuracy of every test episode float64 [episodes], and the numbers that sum it up."""
+
+    training: MetaTraining
+    accuracies: npt.NDArray[np.float64]
+    summary: dict[str, Any]
+
+
+def make_learner(config: CellConfig, dataset: Dataset) -> Learner:
+    """The learner of a cell on its network; raises ConfigError for options whose values do not work."""
+
+    def make_network() -> Network:
+        network = config.network
+        return build_network(network.name, network.options, dataset.bank.image_shape, config.task.ways)
+
+    inner = InnerLoop(lr=config.inner.lr, order=config.inner.order)
+    return build_learner(config.learner.name, config.learner.options, make_network, inner)
+
+
+def make_streams(config: CellConfig, dataset: Dataset, device: torch.device) -> Streams:
+    """The training, validation and test episodes of a cell; raises DataError where the classes do not suffice."""
+    task = config.task
+    train = TaskSpec(task.ways, task.shots, task.train_queries)
+    test = TaskSpec(task.ways, task.shots, task.test_queries)
+    images = torch.from_numpy(dataset.bank.images).to(device)  # once for all three
+    return Streams(
+        EpisodeSampler(dataset, "train", train, Stream("train", config.seed), images),
+        EpisodeSampler(dataset, "val", test, VALIDATION_STREAM, images),
+        EpisodeSampler(dataset, "test", test, Stream("test", config.test.stream), images),
+    )
+
+
+def run_cell(
+    config: CellConfig,
+    dataset: Dataset,
+    device: torch.device,
+    on_iteration: Callable[[Progress], None],
+    on_tested: Callable[[int], None],
+) -> CellResult:
+    """Meta-train, select on validation, test once; raises DivergenceError.
+
+    `on_iteration` is told of every outer step, `on_tested` how many more test episodes are done.
+    """
+    torch.manual_seed(config.seed)  # for networks that draw random numbers of their own
+    learner = make_learner(config, dataset)
+    streams = make_streams(config, dataset, device)
+    meta = {name: value.to(device) for name, value in learner.init(config.seed).items()}
+
+    def accuracies_of(
+        meta: Params, sampler: EpisodeSampler, episodes: int, on_batch: Callable[[int], None] = lambda _: None
+    ) -> npt.NDArray[np.float64]:
+        return evaluate(
+            learner,
+            meta,
+            sampler,
+            episodes=episodes,
+            steps=config.inner.test_steps,
+            batch=config.outer.meta_batch,
+            execution=config.outer.execution,
+            on_batch=on_batch,
+        )
+
+    outer = OuterLoop(
+        lr=config.outer.lr,
+        meta_batch=config.outer.meta_batch,
+        iterations=config.outer.iterations,
+        steps=config.inner.train_steps,
+        clip_value=None if config.outer.clip_value == "none" else config.outer.clip_value,
+        validate_every=config.validation.every,
+        execution=config.outer.execution,
+    )
+
+    def validate(current: Params) -> float:
+        return float(accuracies_of(current, streams.validation, config.validation.episodes).mean())
+
+    clock = time.monotonic()
+    training = meta_train(learner, meta, streams.train, validate, outer, on_iteration)
+    train_seconds = time.monotonic() - clock
+    clock = time.monotonic()
+    accuracies = accuracies_of(training.meta, streams.test, config.test.episodes, on_tested)
+    test_seconds = time.monotonic() - clock
+    delta_numbers, delta_bytes = delta_size(learner, training.meta, streams.validation)
+    summary = {
+        "test_accuracy": float(accuracies.mean()),
+        "test_episodes": len(accuracies),
+        "best_val_accuracy": training.best_val_accuracy,
+        "best_iteration": training.best_iteration,
+        "adapted_parameters": delta_numbers,
+        "bytes_per_task": delta_bytes,
+        "meta_parameters": sum(value.numel() for value in training.meta.values()),
+        "train_seconds": round(train_seconds, 2),
+        "test_seconds": round(test_seconds, 2),
+    }
+    return CellResult(training, accuracies, summary)
+
+
+@torch.no_grad()
+def delta_size(learner: Learner, meta: Params, sampler: EpisodeSampler) -> tuple[int, int]:
+    """Numbers and bytes of one task's delta: what must be stored for a task beside the meta-parameters."""
+    episode = sampler.draw([0])
+    delta = learner.adapt(meta, episode.support_x[0], episode.support_y[0], steps=1)
+    return (
+        sum(value.numel() for value in delta.values()),
+        sum(value.numel() * value.element_size() for value in delta.values()),
+    )

@@ -1,0 +1,229 @@
+"""Grids that run in this process: what is checked before the first cell, and what happens to cells that fail."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewshot_km.datasets import DATASETS, Dataset, ImageBank
+from fewshot_km.datasets.splits import make_splits
+from fewshot_km.engine import Progress
+from fewshot_km.errors import ConfigError, DataError, PluginError
+from fewshot_km.grid import Cell, ResultStore
+from fewshot_km.grid.run import run_grid
+from fewshot_km.learners import LEARNERS, GradientLearner, Params
+from fewshot_km.networks import NETWORKS
+from tests.grid.made_up import SMALL_GRID, small_grid
+
+CPU = torch.device("cpu")
+NOISE_GRID = SMALL_GRID.replace('"glyphs"', '"noise"').replace("seeds = [0, 1]", "seeds = [0]")
+
+
+class Log:
+    """A display that only remembers."""
+
+    def __init__(self) -> None:
+        self.finished: list[Cell] = []
+        self.failed: dict[str, str] = {}
+        self.iterations = 0
+        self.episodes = 0
+
+    def cell_started(self, cell: Cell) -> None: ...
+
+    def trained(self, cell: Cell, progress: Progress) -> None:
+        self.iterations += 1
+
+    def tested(self, cell: Cell, episodes: int) -> None:
+        self.episodes += episodes
+
+    def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
+        self.finished.append(cell)
+
+    def cell_failed(self, cell: Cell, reason: str) -> None:
+        self.failed[str(cell)] = reason
+
+
+def noise_dataset(seed: int) -> Dataset:
+    """Classes of random pixels around a picture of their own: easy to tell apart."""
+    random = np.random.default_rng(seed)
+    pictures = random.integers(0, 200, (21, 1, 1, 16, 16))
+    images = (pictures + random.integers(0, 56, (21, 12, 1, 16, 16))).astype(np.uint8)
+    names = [str(c) for c in range(21)]
+    bank = ImageBank.from_classes(names, images)
+    rows = {s: [[n] for n in names[7 * i : 7 * i + 7]] for i, s in enumerate(("train", "val", "test"))}
+    return Dataset("noise", bank, make_splits(bank, rows))
+
+
+@pytest.fixture(autouse=True)
+def noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry in (DATASETS, NETWORKS, LEARNERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    DATASETS._entries["noise"] = lambda data_root: noise_dataset(0)
+
+
+def run(folder: Path, text: str) -> tuple[Log, ResultStore]:
+    grid, log = small_grid(folder, text), Log()
+    store = ResultStore(folder / "results", grid.name)
+    waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
+    failed = run_grid(grid, waiting, store, folder, CPU, log)
+    assert [str(cell) for cell in failed] == list(log.failed)
+    return log, store
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("filters = 8", "filters = 8"),
+        ("filters = 8", 'filters = 8\ndownsampling = "pool"'),
+        ("filters = 8", 'filters = 8\nnorm = "group"'),
+        ("iterations = 4", 'iterations = 4\nexecution = "loop"'),
+        ("iterations = 4", "iterations = 4\nclip_value = 10.0"),
+        ("lr = 0.4", 'lr = 0.4\norder = "first"'),
+        ("lr = 0.4", "lr = 0.4\ntrain_steps = 3"),
+        ("[network]", '[[tasks]]\ndataset = "noise"\nways = 3\nshots = 2\n\n[network]'),
+    ],
+)
+def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str) -> None:
+    log, store = run(tmp_path, NOISE_GRID.replace(old, new))
+    cells = len(log.finished)
+    assert cells == (4 if "tasks" in new else 2)
+    assert (log.iterations, log.episodes) == (4 * cells, 5 * cells)
+    assert all(store.state(cell) == "done" for cell in log.finished)
+
+
+def test_learning_is_possible(tmp_path: Path) -> None:
+    """Classes with a picture of their own are told apart after some training: far above the chance level of 20 %."""
+    text = NOISE_GRID.replace("iterations = 4", "iterations = 60").replace("episodes = 5", "episodes = 40")
+    log, store = run(tmp_path, text.replace("every = 2", "every = 30").replace("lr = 0.4", "lr = 0.4\ntrain_steps = 3"))
+    assert len(log.finished) == 2
+    for cell in log.finished:
+        assert store.read(cell).accuracies.mean() > 0.6, cell
+
+
+def test_what_a_learner_raises_costs_its_own_cell_alone(tmp_path: Path) -> None:
+    @LEARNERS.register("brittle")
+    class Brittle(GradientLearner):
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
+            if x.sum() > 0:  # control flow on values, which vmap refuses
+                raise ZeroDivisionError("my mistake")
+            return super().adapt(meta, x, y, steps=steps)
+
+    text = NOISE_GRID.replace(
+        '"maml"', '"brittle", { name = "brittle", label = "looped", outer = { execution = "loop" } }'
+    )
+    log, store = run(tmp_path, text)
+    assert [cell.learner for cell in log.finished] == ["km-maml"]
+    assert 'set outer.execution = "loop"' in log.failed["noise-5w1s/brittle/seed0"]
+    assert log.failed["noise-5w1s/looped/seed0"].startswith("ZeroDivisionError: my mistake (the traceback is in ")
+    grid = small_grid(tmp_path, text)
+    noted = json.loads(store.failure_file(grid.cells[1]).read_text())
+    assert "raise ZeroDivisionError" in noted["traceback"]
+    assert store.state(grid.cells[1]) == "failed"
+
+
+def test_a_last_step_that_blows_up_is_no_result(tmp_path: Path) -> None:
+    text = NOISE_GRID.replace("meta_batch = 2", "meta_batch = 2\nlr = 1e38").replace("iterations = 4", "iterations = 1")
+    log, _ = run(tmp_path, text)
+    assert log.finished == []
+    assert len(log.failed) == 2
+
+
+def test_another_version_of_the_data_is_noticed_before_anything_runs(tmp_path: Path) -> None:
+    run(tmp_path, NOISE_GRID)
+    DATASETS._entries["noise"] = lambda data_root: noise_dataset(1)
+    run(tmp_path, NOISE_GRID)  # nothing is left to do: nothing is mixed
+    with pytest.raises(DataError, match="noise-5w1s/maml/seed0 was run on another version of 'noise'"):
+        run(tmp_path, NOISE_GRID.replace("seeds = [0]", "seeds = [0, 1]"))
+
+
+def test_an_edited_plugin_is_another_cell_whatever_it_registers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grids = []
+    for version in ("1", "2"):
+        for registry in (DATASETS, NETWORKS, LEARNERS):
+            monkeypatch.setattr(registry, "source_digest", lambda name, v=version: v if name == "conv4" else None)
+        grids.append([cell.config.digest() for cell in small_grid(tmp_path, NOISE_GRID).cells])
+    assert not set(grids[0]) & set(grids[1])
+
+
+def test_random_networks_are_seeded(tmp_path: Path) -> None:
+    @NETWORKS.register("dropping")
+    def dropping(image_shape: tuple[int, int, int]) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 8))
+
+    text = NOISE_GRID.replace("filters = 8", 'name = "dropping"').replace(
+        ', { name = "km-maml", norm_affine = "bias" }', ""
+    )
+    text = text.replace("iterations = 4", 'iterations = 4\nexecution = "loop"')
+    weights = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        log, store = run(tmp_path / name, text)
+        weights.append((store.cell_folder(log.finished[0]) / "weights.safetensors").read_bytes())
+        torch.rand(3)  # what came before must not matter
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "error", "message"),
+    [
+        (
+            "network",
+            lambda image_shape: nn.Conv2d(3, 4, 3),
+            PluginError,
+            "cannot be built: RuntimeError: Given groups=1",
+        ),
+        ("network", lambda image_shape: nn.Conv2d(1, 4, 3), ConfigError, r"must return features \[M, F\]"),
+        ("learner", lambda make, inner: object(), PluginError, r"a learner needs init\(\)"),
+        ("learner", GradientLearner, PluginError, "cannot be built: TypeError: Can't instantiate abstract class"),
+        ("dataset", lambda data_root: {}, PluginError, "data set 'noise' must return a Dataset, not dict"),
+        (
+            "dataset",
+            lambda data_root: 1 / 0,
+            PluginError,
+            "'noise' cannot be loaded: ZeroDivisionError: division by zero",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_contract_is_one_line_before_anything_runs(
+    tmp_path: Path, kind: str, entry: Any, error: type[Exception], message: str
+) -> None:
+    registries: dict[str, Any] = {
+        "network": (NETWORKS, "conv4"),
+        "learner": (LEARNERS, "maml"),
+        "dataset": (DATASETS, "noise"),
+    }
+    registry, name = registries[kind]
+    registry._entries[name] = entry
+    text = NOISE_GRID.replace("filters = 8", "") if kind == "network" else NOISE_GRID
+    with pytest.raises(error, match=message) as caught:
+        run(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+def test_backbones_with_buffers_run(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(256, 8)
+            self.register_buffer("scale", torch.full((1,), 0.5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.flatten(1)) * self.scale
+
+    NETWORKS.register("scaled")(lambda image_shape: Scaled())
+    text = NOISE_GRID.replace("filters = 8", 'name = "scaled"').replace(
+        ', { name = "km-maml", norm_affine = "bias" }', ""
+    )
+    log, _ = run(tmp_path, text)
+    assert len(log.finished) == 1
