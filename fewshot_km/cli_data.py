@@ -48,9 +48,8 @@ def info(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None
     for split_name in SPLIT_NAMES:
         split = dataset.splits[split_name]
         rows, views = split.classes.shape
-        lines[f"{split_name} classes"] = (
-            f"{rows:,}" + (f" x {views} rotations" if views > 1 else "") + f"  {split.digest}"
-        )
+        rotations = f" x {views} rotations" if views > 1 else ""
+        lines[f"{split_name} classes"] = f"{rows:,}{rotations}  {split.digest}"
     lines["cache"] = str(cache_root())
     for key, value in lines.items():
         print(f"{key:15}{value}")
@@ -63,7 +62,7 @@ def show(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     classes: Annotated[int, typer.Option(help="Classes on the sheet, spread evenly over the split.", min=1)] = 20,
     episode: Annotated[
-        int | None, typer.Option(help="Show support and query of this test episode instead.", min=0)
+        int | None, typer.Option(help="Draw this episode of the test stream 0 instead.", min=0, max=2**63)
     ] = None,
     ways: Annotated[int, typer.Option(help="Classes of the episode.", min=1)] = 5,
     shots: Annotated[int, typer.Option(help="Support images per class of the episode.", min=1)] = 1,

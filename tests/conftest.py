@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE
 
 torch.set_num_threads(1)  # the networks here are tiny; and threads of two test runs at once would starve each other
+
+settings.register_profile("suite", deadline=None)  # a slow machine is no defect
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

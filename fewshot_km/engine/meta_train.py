@@ -90,10 +90,11 @@ def meta_train(
         episode = sampler.draw(range(first, first + outer.meta_batch))
         now = {name: value.detach() for name, value in parameters.items()}
         gradient, loss, accuracy = outer_gradient(learner, now, episode, steps=outer.steps, execution=outer.execution)
-        losses.append(float(loss.mean()))
-        accuracies.append(float(accuracy.mean()))
-        if not math.isfinite(losses[-1]):
-            raise DivergenceError(f"the outer loss became {losses[-1]} at iteration {iteration}: {_MEND}")
+        mean_loss, mean_accuracy = float(loss.mean()), float(accuracy.mean())
+        losses.append(mean_loss)
+        accuracies.append(mean_accuracy)
+        if not math.isfinite(mean_loss):
+            raise DivergenceError(f"the outer loss became {mean_loss} at iteration {iteration}: {_MEND}")
         for name, value in parameters.items():
             value.grad = gradient[name]
         if outer.clip_value is not None:
@@ -107,14 +108,10 @@ def meta_train(
             val_accuracy = validate(current)
             if best is None or val_accuracy > best[0]:
                 best = (val_accuracy, iteration, current)
-            row = HistoryRow(
-                iteration, _mean(losses), _mean(accuracies), val_accuracy, round(time.monotonic() - began, 1)
-            )
-            history.append(row)
-            on_iteration(Progress(iteration, losses[-1], accuracies[-1], val_accuracy))
+            seconds = round(time.monotonic() - began, 1)
+            history.append(HistoryRow(iteration, _mean(losses), _mean(accuracies), val_accuracy, seconds))
             losses, accuracies = [], []
-        else:
-            on_iteration(Progress(iteration, losses[-1], accuracies[-1], val_accuracy))
+        on_iteration(Progress(iteration, mean_loss, mean_accuracy, val_accuracy))
     assert best is not None  # iterations >= 1, and the last one is validated
     return MetaTraining(best[2], best[1], best[0], history)
 
