@@ -1,6 +1,5 @@
 """The command line: `fewshot-km ...`, and `python run_benchmarks.py ...` from a checkout."""
 
-import json
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -204,13 +203,8 @@ def _print_registry(registry: Registry[Any], pattern: str) -> None:
     names = registry.names(pattern)
     if not names:
         registry.get(pattern)  # raises: says what is known
-    rows = ((name, _first_line(registry.get(name)), _options(registry, name)) for name in names)
+    rows = ((name, _first_line(registry.get(name)), registry.describe_options(name)) for name in names)
     _print_rows((registry.kind, "what it is", "options"), rows)
-
-
-def _options(registry: Registry[Any], name: str) -> str:
-    """Options with their defaults, as a grid file writes them."""
-    return ", ".join(f"{option} = {json.dumps(default)}" for option, default in registry.options(name).items())
 
 
 def _first_line(entry: object) -> str:

@@ -68,6 +68,12 @@ class Registry(Generic[T]):
         """
         return _resolve_options(self.get(name), self._given, chosen or {}, f"{self.kind} '{name}'")
 
+    def describe_options(self, name: str) -> str:
+        """Options of an entry with their defaults, as a grid file writes them; "?" where there is no default."""
+        known = _known_options(self.get(name), self._given)
+        told = {n: "?" if v is inspect.Parameter.empty else json.dumps(v, default=repr) for n, v in known.items()}
+        return ", ".join(f"{option} = {value}" for option, value in told.items())
+
     def source_digest(self, name: str) -> str | None:
         """SHA-256 of the source file of an entry from outside the package; None for our own, or where there is none."""
         entry: Any = self.get(name)
@@ -92,11 +98,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
 
 
-def _resolve_options(entry: Any, given: int, chosen: Mapping[str, Any], what: str) -> dict[str, Any]:
+def _known_options(entry: Any, given: int) -> dict[str, Any]:
     parameters = list(inspect.signature(entry).parameters.values())[given:]
-    known = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def _resolve_options(entry: Any, given: int, chosen: Mapping[str, Any], what: str) -> dict[str, Any]:
+    known = _known_options(entry, given)
     takes = f"it takes: {', '.join(known)}" if known else "it takes no options"
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(entry).parameters.values())
     for name in chosen:
         if name not in known and not takes_any:
             raise ConfigError(f"{what} has no option '{name}': {did_you_mean(name, known)}{takes}")

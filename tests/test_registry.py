@@ -62,6 +62,8 @@ def test_options_are_those_of_the_signature() -> None:
     made.register("f")(factory)
     made.register("odd")(odd_factory)
     assert made.options("f", {"depth": "low"}) == {"width": 3, "depth": "low"}
+    assert made.describe_options("f") == "width = 3, depth = ?"
+    assert made.describe_options("odd") == 'activation = "<built-in function print>"'
     with pytest.raises(ConfigError, match="network 'f' needs the option 'depth'; it takes: width, depth"):
         made.options("f")
     with pytest.raises(ConfigError, match=r"network 'f' has no option 'widht': did you mean 'width'\?"):
