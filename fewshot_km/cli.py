@@ -17,13 +17,12 @@ from typer.core import TyperGroup
 from fewshot_km.cli_data import data_commands
 from fewshot_km.cli_options import DataRoot, Plugins, load_plugins
 from fewshot_km.datasets import DATASETS
-from fewshot_km.datasets.storage import default_data_root
+from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.engine.devices import choose_device
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import GridDisplay
 from fewshot_km.grid.run import run_grid
-from fewshot_km.grid.store import write_text
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
 from fewshot_km.plugins import load_entry_points

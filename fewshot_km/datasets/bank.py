@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_km.datasets.storage import whole_file
+from fewshot_km.datasets.storage import whole_file, write_text
 from fewshot_km.errors import DataError
 
 
@@ -76,8 +76,7 @@ class ImageBank:
         with whole_file(path) as part, part.open("wb") as file:
             np.lib.format.write_array(file, self.images, allow_pickle=False)
         index = {"digest": self.digest, "class_names": self.class_names, "counts": self.counts.tolist()}
-        with whole_file(path.with_suffix(".json")) as part:
-            part.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+        write_text(path.with_suffix(".json"), json.dumps(index, ensure_ascii=False))
 
     @classmethod
     def open(cls, path: Path) -> "ImageBank | None":

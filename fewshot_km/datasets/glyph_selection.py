@@ -30,7 +30,7 @@ from fewshot_km.datasets.glyph_drawing import (
     read_outlines,
     shrink,
 )
-from fewshot_km.datasets.storage import whole_file
+from fewshot_km.datasets.storage import write_text
 
 SCRIPTS = ("georgian", "armenian", "cyrillic", "greek", "latin")  # of look-alikes the scarcer, held-out script's stays
 HELD_OUT = {"georgian": "test", "armenian": "test", "cyrillic": "val"}
@@ -174,8 +174,7 @@ def select_classes() -> dict[str, list[str]]:
 
 def write_class_lists(lists: Mapping[str, Sequence[str]], path: Path) -> None:
     """Freeze class lists as JSON, one class a line so that changes can be read."""
-    with whole_file(path) as part:
-        part.write_text(json.dumps(lists, indent=1) + "\n", encoding="ascii")
+    write_text(path, json.dumps(lists, indent=1) + "\n")
 
 
 def main() -> None:

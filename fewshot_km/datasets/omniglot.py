@@ -21,7 +21,7 @@ from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.base import DATASETS, Dataset
 from fewshot_km.datasets.fetch import OMNIGLOT_FILES
 from fewshot_km.datasets.splits import make_splits, read_class_lists
-from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE, cache_root, whole_file
+from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE, cache_root, write_text
 from fewshot_km.errors import DataError
 
 CHARACTERS = {"images_background.zip": 964, "images_evaluation.zip": 659}  # as published
@@ -100,8 +100,7 @@ def load_bank(data_root: Path) -> ImageBank:
         bank = read_bank(halves)
         if _open_cached(bank.digest) is None:
             bank.save(_bank_path(bank.digest))
-        with whole_file(note) as part:
-            part.write_text(bank.digest, encoding="ascii")
+        write_text(note, bank.digest)
     except OSError as error:
         raise DataError(
             f"Omniglot cannot be read or cached: {error}; --data-root or {DATA_ROOT_VARIABLE} names another data root, "

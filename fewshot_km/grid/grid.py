@@ -153,9 +153,10 @@ def _resolve(
                 raise ConfigError(f"{file}: {place}{section}: must be a table of keys, not {table!r}")
             if layer is learner and table and section in SHARED_BY_LEARNERS:
                 raise ConfigError(f"{file}: {place}{section}: all learners share their episodes; put it into the task")
-            if table.get("name", merged.get(section, {}).get("name")) != merged.get(section, {}).get("name"):
-                merged[section] = {}  # another network: options of the one before are not its own
-            merged.setdefault(section, {}).update(table)
+            settings = merged.setdefault(section, {})
+            if "name" in table and table["name"] != settings.get("name"):
+                settings.clear()  # another network: options of the one before are not its own
+            settings.update(table)
             origin.update({(section, str(key)): f"{place}{section}.{key}" for key in table})
     beside = {*SECTIONS, "label"}
     merged["task"] = {k: v for k, v in task.items() if k not in beside}

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors.torch import save_file
 
-from fewshot_km.datasets.storage import whole_file
+from fewshot_km.datasets.storage import write_text
 from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.grid import Cell
@@ -78,7 +78,7 @@ class ResultStore:
             history = pd.DataFrame([asdict(row) for row in training.history])
             history.to_csv(part / "history.csv", index=False, lineterminator="\n")
             save_file({k: v.contiguous() for k, v in training.meta.items()}, part / "weights.safetensors")
-            _write_json(part / "record.json", record)
+            write_text(part / "record.json", _to_json(record))
             if final.exists():
                 final.rename(self._aside(final))
             part.rename(final)
@@ -88,8 +88,8 @@ class ResultStore:
 
     def write_failure(self, cell: Cell, reason: str, traceback: str = "") -> None:
         """Note that a cell failed, and why; earlier results stay as they are."""
-        with whole_file(self.failure_file(cell)) as part:
-            _write_json(part, {"config_digest": cell.config.digest(), "reason": reason, "traceback": traceback})
+        failure = {"config_digest": cell.config.digest(), "reason": reason, "traceback": traceback}
+        write_text(self.failure_file(cell), _to_json(failure))
 
     def failure(self, cell: Cell) -> str:
         """Why a failed cell failed."""
@@ -136,11 +136,5 @@ def _digest_in(path: Path) -> str | None:
         return None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _to_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
