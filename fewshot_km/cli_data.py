@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.cli_options import DataRoot, Plugins, load_plugins
+from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, load_plugins, parse_options
 from fewshot_km.datasets import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.fetch import fetch
 from fewshot_km.datasets.splits import SPLIT_NAMES
@@ -31,9 +31,9 @@ def fetch_data(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -
 
 
 @data_commands.command()
-def info(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None:
+def info(name: Name, option: DatasetOptions = None, data_root: DataRoot = None, plugin: Plugins = None) -> None:
     """Print classes, images, sizes, splits and digests."""
-    dataset = _load(name, data_root, plugin)
+    dataset = _load(name, option, data_root, plugin)
     bank = dataset.bank
     channels, height, width = bank.image_shape
     counts = bank.counts
@@ -67,6 +67,7 @@ def show(
     ways: Annotated[int, typer.Option(help="Classes of the episode.", min=1)] = 5,
     shots: Annotated[int, typer.Option(help="Support images per class of the episode.", min=1)] = 1,
     queries: Annotated[int, typer.Option(help="Query images per class of the episode.", min=1)] = 5,
+    option: DatasetOptions = None,
     data_root: DataRoot = None,
     plugin: Plugins = None,
 ) -> None:
@@ -75,7 +76,7 @@ def show(
         raise ConfigError(f"--split {split}: allowed: {', '.join(SPLIT_NAMES)}")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"--out {out}: the name must end in .png, .pdf or .svg")
-    dataset = _load(name, data_root, plugin)
+    dataset = _load(name, option, data_root, plugin)
     if episode is None:
         class_sheet(dataset, split, classes, out)
     else:
@@ -84,14 +85,14 @@ def show(
 
 
 @data_commands.command()
-def verify(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None:
+def verify(name: Name, option: DatasetOptions = None, data_root: DataRoot = None, plugin: Plugins = None) -> None:
     """Check that the pixels still have the digest that they were stored under."""
-    dataset = _load(name, data_root, plugin)
+    dataset = _load(name, option, data_root, plugin)
     if not dataset.bank.is_intact():
         raise DataError(f"the cached pixels of '{name}' have changed; delete {cache_root()} and load it again")
     print(f"{name}: intact, pixels {dataset.bank.digest}")
 
 
-def _load(name: str, data_root: Path | None, plugins: list[Path] | None) -> Dataset:
+def _load(name: str, options: list[str] | None, data_root: Path | None, plugins: list[Path] | None) -> Dataset:
     load_plugins(plugins)
-    return load_dataset(name, data_root or default_data_root())
+    return load_dataset(name, data_root or default_data_root(), parse_options(options))

@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
+from fewshot_km.errors import ConfigError
 from fewshot_km.plugins import load_plugin
 
 DataRoot = Annotated[
@@ -19,6 +21,31 @@ Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file that registers learners, networks or data sets; may be repeated."),
 ]
+
+
+DatasetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", metavar="KEY=VALUE", help="An option of the data set, as in a grid file; may be repeated."
+    ),
+]
+
+
+def parse_options(given: list[str] | None) -> dict[str, Any]:
+    """key=value texts as the keys and values that a grid file would hold; a value that is no TOML is a text.
+
+    Raises ConfigError for one without a key.
+    """
+    options = {}
+    for text in given or []:
+        key, equals, value = text.partition("=")
+        if not (key.strip() and equals):
+            raise ConfigError(f"--option {text}: write KEY=VALUE")
+        try:
+            options[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[key.strip()] = value
+    return options
 
 
 def load_plugins(paths: list[Path] | None) -> None:

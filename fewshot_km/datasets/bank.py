@@ -75,6 +75,10 @@ class ImageBank:
         """Write `path` (.npy) and, last, its index (.json): a bank without an index does not exist."""
         with whole_file(path) as part, part.open("wb") as file:
             np.lib.format.write_array(file, self.images, allow_pickle=False)
+        self.write_index(path)
+
+    def write_index(self, path: Path) -> None:
+        """Write what stands beside the images at `path`: names, counts and digest."""
         index = {"digest": self.digest, "class_names": self.class_names, "counts": self.counts.tolist()}
         write_text(path.with_suffix(".json"), json.dumps(index, ensure_ascii=False))
 

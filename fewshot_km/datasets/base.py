@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.splits import SPLIT_NAMES, Split
@@ -13,11 +14,18 @@ from fewshot_km.registry import Registry
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and the three splits of their classes. `name` is the protocol's name, as in grids and tables."""
+    """Images and the three splits of their classes.
+
+    name    the protocol's name, as in grids and tables
+    found   what its reader found, and where, for people: "class folders in images.zip"
+    partial "25 of 100 classes" where some of the published data set is missing: every result says so; else None
+    """
 
     name: str
     bank: ImageBank
     splits: Mapping[str, Split]
+    found: str = ""
+    partial: str | None = None
 
     @property
     def digest(self) -> str:
@@ -26,17 +34,21 @@ class Dataset:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-DatasetLoader = Callable[[Path], Dataset]
-"""Takes the data root, returns the data set; its docstring's first line is what `fewshot-km datasets` prints."""
+DatasetLoader = Callable[..., Dataset]
+"""Takes the data root, and options as keywords; its docstring's first line is what `fewshot-km datasets` prints."""
 
 DATASETS: Registry[DatasetLoader] = Registry("data set", "data sets", given=1)
 
 
-def load_dataset(name: str, data_root: Path) -> Dataset:
-    """The registered data set `name`; raises UnknownNameError, DataError, or PluginError for a loader that fails."""
+def load_dataset(name: str, data_root: Path, options: Mapping[str, Any] | None = None) -> Dataset:
+    """The registered data set `name`, with its options.
+
+    Raises UnknownNameError, ConfigError for wrong options, DataError, or PluginError for a loader that fails.
+    """
     loader = DATASETS.get(name)
+    chosen = DATASETS.options(name, options)
     try:
-        dataset = loader(data_root)
+        dataset = loader(data_root, **chosen)
     except (FewshotError, OSError):
         raise
     except Exception as error:

@@ -28,21 +28,28 @@ def cache_root() -> Path:
 
 
 @contextmanager
+def temporary_file(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the path of a new file in `folder`, which is made; removed afterwards unless it was renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, path = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+    os.close(handle)
+    part = Path(path)
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name only if the block succeeds.
 
     Two processes may do this at once: each writes its own temporary file, and the last rename wins with a whole file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    with temporary_file(path.parent, path.name) as part:
         yield part
-        part.chmod(0o644)  # mkstemp makes private files; a cache may be shared between users
+        part.chmod(0o644)  # temporary files are private; a cache may be shared between users
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 RESULTS_VERSION = 1  # raise it with any change that gives other numbers for the same settings
 
@@ -19,10 +19,37 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class DatasetConfig(Section):
+    """The images: a name, or a table of a name and options (`fewshot-km datasets` lists them); written the same way."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="A registered data set.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer
+    def _plain(self) -> str | dict[str, Any]:
+        return {"name": self.name, **self.options} if self.options else self.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the data set: every key but the name."""
+        return dict(self.model_extra or {})
+
+    def __str__(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+
+
 class TaskConfig(Section):
     """The n-way k-shot problem."""
 
-    dataset: str = Field(description="A registered data set: `fewshot-km datasets` lists them.")
+    dataset: DatasetConfig = Field(
+        description="A registered data set, its name or a table of name and options: `fewshot-km datasets` lists them."
+    )
     ways: Annotated[int, Field(ge=2, strict=True)] = Field(description="Classes per task.")
     shots: PositiveInt = Field(description="Support images per class.")
     train_queries: PositiveInt = Field(

@@ -14,6 +14,7 @@ from fewshot_km.datasets import DATASETS
 from fewshot_km.errors import ConfigError, FewshotError, UnknownNameError
 from fewshot_km.grid.config import (
     CellConfig,
+    DatasetConfig,
     InnerConfig,
     LearnerConfig,
     NetworkConfig,
@@ -172,7 +173,7 @@ def _resolve(
         config = CellConfig.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(f"{file}: {explain(error, CellConfig, locate)}") from None
-    task_label = task.get("label", f"{config.task.dataset}-{config.task.ways}w{config.task.shots}s")
+    task_label = task.get("label", f"{config.task.dataset.name}-{config.task.ways}w{config.task.shots}s")
     learner_label = learner.get("label", config.learner.name)
     for label, place in ((task_label, where["task"]), (learner_label, where["learner"])):
         if not isinstance(label, str) or not _LABEL.fullmatch(label):
@@ -184,7 +185,8 @@ def _resolve_names(file: str, config: CellConfig, locate: Callable[[Place], str]
     """Check registered names and their options, and write every option out, so that a record says all of them."""
     try:
         place = locate(("task", "dataset"))
-        sources = {"dataset": DATASETS.source_digest(config.task.dataset)}
+        dataset = DATASETS.options(config.task.dataset.name, config.task.dataset.options)
+        sources = {"dataset": DATASETS.source_digest(config.task.dataset.name)}
         place = locate(("network", "name"))
         network = NETWORKS.options(config.network.name, config.network.options)
         sources["network"] = NETWORKS.source_digest(config.network.name)
@@ -195,6 +197,7 @@ def _resolve_names(file: str, config: CellConfig, locate: Callable[[Place], str]
         raise ConfigError(f"{file}: {place}: {error}") from None
     return config.model_copy(
         update={
+            "task": config.task.model_copy(update={"dataset": DatasetConfig(name=config.task.dataset.name, **dataset)}),
             "network": NetworkConfig(name=config.network.name, **network),
             "learner": LearnerConfig(name=config.learner.name, **learner),
             "plugin_sources": {kind: digest for kind, digest in sources.items() if digest},

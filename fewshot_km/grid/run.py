@@ -45,12 +45,11 @@ def run_grid(
     plug-ins or the data raises here, as FewshotError, at once. A cell that fails later is marked failed, with its
     reason, and the others go on.
     """
-    datasets = {
-        name: load_dataset(name, data_root) for name in dict.fromkeys(cell.config.task.dataset for cell in waiting)
-    }
+    needed = {str(cell.config.task.dataset): cell.config.task.dataset for cell in waiting}
+    datasets = {key: load_dataset(wanted.name, data_root, wanted.options) for key, wanted in needed.items()}
     _check_same_data(grid, datasets, store)
     for cell in {(cell.task, cell.learner): cell for cell in waiting}.values():
-        _check_buildable(grid, cell, datasets[cell.config.task.dataset])
+        _check_buildable(grid, cell, datasets[str(cell.config.task.dataset)])
     store.prepare()
     environment = describe_environment(device)  # now: a checkout may change while this process computes
     failed = []
@@ -58,7 +57,7 @@ def run_grid(
         display.cell_started(cell)
         started = datetime.now(UTC)
         try:
-            result = _run_cell(cell, datasets[cell.config.task.dataset], device, display)
+            result = _run_cell(cell, datasets[str(cell.config.task.dataset)], device, display)
         except DivergenceError as error:
             failed.append(cell)
             store.write_failure(cell, str(error))
@@ -95,11 +94,14 @@ def _record(
     environment: Mapping[str, Any],
     started: datetime,
 ) -> dict[str, Any]:
+    dataset = datasets[str(cell.config.task.dataset)]
     return {
         "cell": str(cell),
         "config_digest": cell.config.digest(),
         "config": cell.config.model_dump(mode="json"),
-        "dataset_digest": datasets[cell.config.task.dataset].digest,
+        "dataset_digest": dataset.digest,
+        "dataset_found": dataset.found,
+        "dataset_partial": dataset.partial,
         "results": result.summary,
         "environment": environment,
         "started": started.isoformat(timespec="seconds"),
@@ -110,7 +112,7 @@ def _record(
 def _check_same_data(grid: Grid, datasets: Mapping[str, Dataset], store: ResultStore) -> None:
     """Raise DataError where a finished cell of the grid used other images or splits than those at hand."""
     for cell in grid.cells:
-        dataset = datasets.get(cell.config.task.dataset)
+        dataset = datasets.get(str(cell.config.task.dataset))
         if dataset and store.state(cell) == "done" and store.read(cell).record["dataset_digest"] != dataset.digest:
             raise DataError(
                 f"{grid.name}: {cell} was run on another version of '{dataset.name}' than the one at hand; "

@@ -49,7 +49,9 @@ def results_table(grid: Grid, store: ResultStore) -> ResultsTable:
                     f"{task}: the stored cells used different versions of the data set; delete those of the old one "
                     f"under {store.folder / task} and run again"
                 )
-        rows.append({"task": task, "learner": learner} | _summarise(cells, done) | _facts(cells[0], done))
+        partial = next((stored.record.get("dataset_partial") for stored in done), None)
+        data = f"partial: {partial}" if partial else "complete"
+        rows.append({"task": task, "data": data, "learner": learner} | _summarise(cells, done) | _facts(cells[0], done))
     frame = pd.DataFrame(rows)
     if not frame["seeds_done"].any():
         raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: run it first")

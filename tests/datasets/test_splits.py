@@ -1,18 +1,11 @@
 """Frozen splits: no class in two of them, and a digest that knows every change."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import fewshot_km
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.splits import SPLIT_NAMES, make_splits, read_class_lists
 from fewshot_km.errors import DataError, UnknownNameError
-
-CLASS_LISTS = Path(fewshot_km.__file__).parent / "datasets" / "class_lists"
-SHIPPED = sorted(p.stem for p in CLASS_LISTS.glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +48,6 @@ def test_the_digest_knows_every_change(bank: ImageBank) -> None:
     digests = [make_splits(bank, variant)["train"].digest for variant in variants]
     assert len(set(digests)) == len(variants)
     assert make_splits(bank, rows("a b c d", "e", "f"))["train"].digest == digests[0]
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_lists_share_no_class(name: str) -> None:
-    lists = read_class_lists(name)
-    names = [n for split in SPLIT_NAMES for n in lists[split]]
-    assert len(set(names)) == len(names)
-    assert all(lists[split] for split in SPLIT_NAMES)
-    assert set(json.loads((CLASS_LISTS / f"{name}.json").read_text(encoding="utf-8"))) == set(SPLIT_NAMES)
-
-
-def test_omniglots_lists_are_shipped() -> None:
-    assert {"omniglot", "omniglot-vinyals"} <= set(SHIPPED)
 
 
 def test_lists_that_are_not_shipped_are_named() -> None:

@@ -1,0 +1,132 @@
+"""Published data sets of image files: is everything there, and in the split where it belongs?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fewshot_km.datasets.file_trees import sort_key
+from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
+from fewshot_km.errors import DataError
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+SplitFiles = Mapping[str, Mapping[str, Sequence[str]]]
+"""Split name -> class name -> names of its image files, in order."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A data set as it was published.
+
+    name             as in grids; its frozen class lists are shipped under this name
+    images_per_class None where classes differ
+    images           of all classes together
+    """
+
+    name: str
+    images_per_class: int | None
+    images: int
+
+    @property
+    def lists(self) -> dict[str, list[str]]:
+        """The frozen class lists."""
+        return read_class_lists(self.name)
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """Class name -> its split."""
+        return {name: split for split, names in self.lists.items() for name in names}
+
+
+def check_complete(
+    published: Published, counts: Mapping[str, Mapping[str, int]], where: str, partial: bool
+) -> str | None:
+    """Compare what was found, split -> class -> images, with what was published; None where it is all there.
+
+    Otherwise returns "n of m classes, i of j images" where `partial` sets are allowed. Raises DataError that lists what
+    is missing where they are not, and always for classes that belong elsewhere, or a split left without any.
+    """
+    owner = published.owner
+    strange = [
+        f"{name} of {split}" + (f" (belongs to {owner[name]})" if name in owner else " (unknown)")
+        for split, classes in counts.items()
+        for name in classes
+        if owner.get(name) != split
+    ]
+    if strange:
+        raise DataError(
+            f"{where} is not {published.name}: its class lists are frozen, and these are in the wrong split or not in "
+            f"it at all: {', '.join(strange[:10])}{', ...' if len(strange) > 10 else ''}"
+        )
+    missing = {s: [n for n in names if not counts.get(s, {}).get(n)] for s, names in published.lists.items()}
+    of_classes = {name: images for classes in counts.values() for name, images in classes.items() if images}
+    total = sum(of_classes.values())
+    short = []
+    if published.images_per_class:
+        short = [f"{n} has {i}" for n, i in sorted(of_classes.items()) if i != published.images_per_class]
+    if total == published.images and not short and not any(missing.values()):
+        return None
+    found = f"{len(of_classes)} of {len(owner)} classes, {total:,} of {published.images:,} images"
+    empty = [split for split in SPLIT_NAMES if len(missing[split]) == len(published.lists[split])]
+    if partial and not empty:
+        return found
+    lacking = [f"{split} lacks {', '.join(names)}" for split, names in missing.items() if names]
+    if short:
+        lacking.append(
+            f"of {published.images_per_class} images {', '.join(short[:10])}{', ...' if len(short) > 10 else ''}"
+        )
+    raise DataError(
+        f"{where} holds {found} of {published.name}: {'; '.join(lacking) or 'images are missing'}. Complete it"
+        + (
+            f"; without any class of {' and '.join(empty)} it cannot be used"
+            if empty
+            else ", or allow a partial set, which every result will then say: "
+            f'dataset = {{ name = "{published.name}", allow_partial = true }} in a grid, '
+            "--option allow_partial=true for `data` commands"
+        )
+    )
+
+
+def split_folders(names: Sequence[str], suffixes: frozenset[str]) -> SplitFiles | None:
+    """Image files under train/, val/ (or validation/) and test/, each with a folder a class; None where it is not so.
+
+    The three may lie deeper, but all in one folder.
+    """
+    parents: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for name in images_among(names, suffixes):
+        parts = name.split("/")
+        for depth, part in enumerate(parts[:-2]):
+            if part in SPLIT_FOLDERS:
+                classes = parents.setdefault("/".join(parts[:depth]), {}).setdefault(SPLIT_FOLDERS[part], {})
+                classes.setdefault(parts[depth + 1], []).append(name)
+                break
+    complete = [found for found in parents.values() if set(found) == set(SPLIT_NAMES)]
+    return complete[0] if len(complete) == 1 else None
+
+
+def class_folders(names: Sequence[str], suffixes: frozenset[str]) -> dict[str, list[str]]:
+    """Image files by the name of the folder that they are in."""
+    classes: dict[str, list[str]] = {}
+    for name in images_among(names, suffixes):
+        if "/" in name:
+            classes.setdefault(name.split("/")[-2], []).append(name)
+    return classes
+
+
+def images_among(names: Sequence[str], suffixes: frozenset[str]) -> list[str]:
+    """The names that end as image files do."""
+    return [name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
+
+
+def merged(files: SplitFiles) -> dict[str, Sequence[str]]:
+    """All splits' classes together."""
+    return {name: members for classes in files.values() for name, members in classes.items()}
+
+
+def count_images(files: SplitFiles) -> dict[str, dict[str, int]]:
+    """Images of each class of each split."""
+    return {split: {name: len(members) for name, members in classes.items()} for split, classes in files.items()}
+
+
+def class_names(files: SplitFiles) -> dict[str, list[str]]:
+    """The classes of each split, in order."""
+    return {split: sorted(files[split], key=sort_key) for split in SPLIT_NAMES}
