@@ -223,7 +223,7 @@ def _print_table(table: ResultsTable) -> None:
     """One table a task, for a terminal of 80 columns: what all its rows share stands above it."""
     console = Console()
     for task, frame in display_frame(table).groupby("task", sort=False):
-        shared = [name for name in SETTINGS if frame[name].nunique() == 1]
+        shared = [name for name in SETTINGS if name in frame and frame[name].nunique() == 1]
         console.print(Text(f"{table.title}, {task}", style="bold"))
         console.print(Text(", ".join(f"{name} {frame[name].iloc[0]}" for name in shared)))
         shown = Table(box=SIMPLE_HEAD)

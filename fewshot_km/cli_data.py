@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, load_plugins, parse_options
 from fewshot_km.datasets import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.fetch import fetch
 from fewshot_km.datasets.splits import SPLIT_NAMES
-from fewshot_km.datasets.storage import cache_root, default_data_root
+from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.episodes import TaskSpec
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.reporting.sheets import class_sheet, episode_sheet
@@ -32,7 +33,7 @@ def fetch_data(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -
 
 @data_commands.command()
 def info(name: Name, option: DatasetOptions = None, data_root: DataRoot = None, plugin: Plugins = None) -> None:
-    """Print classes, images, sizes, splits and digests."""
+    """Print classes, images, sizes, splits, digests, where they came from, and what the cache takes."""
     dataset = _load(name, option, data_root, plugin)
     bank = dataset.bank
     channels, height, width = bank.image_shape
@@ -50,7 +51,12 @@ def info(name: Name, option: DatasetOptions = None, data_root: DataRoot = None, 
         rows, views = split.classes.shape
         rotations = f" x {views} rotations" if views > 1 else ""
         lines[f"{split_name} classes"] = f"{rows:,}{rotations}  {split.digest}"
-    lines["cache"] = str(cache_root())
+    if dataset.found:
+        lines["found"] = dataset.found
+    if dataset.partial:
+        lines["partial"] = f"{dataset.partial}: every result says so"
+    if bank.path is not None:
+        lines["cache"] = f"{decimal(bank.path.stat().st_size)} in {bank.path}"
     for key, value in lines.items():
         print(f"{key:15}{value}")
 
@@ -89,7 +95,9 @@ def verify(name: Name, option: DatasetOptions = None, data_root: DataRoot = None
     """Check that the pixels still have the digest that they were stored under."""
     dataset = _load(name, option, data_root, plugin)
     if not dataset.bank.is_intact():
-        raise DataError(f"the cached pixels of '{name}' have changed; delete {cache_root()} and load it again")
+        raise DataError(
+            f"the cached pixels of '{name}' have changed: delete {dataset.bank.path}, then it is made anew"
+        )
     print(f"{name}: intact, pixels {dataset.bank.digest}")
 
 

@@ -1,8 +1,16 @@
 """Where pixels come from: image banks with frozen class splits, found by name."""
 
-from fewshot_km.datasets import glyphs, mini_imagenet, omniglot
+from fewshot_km.datasets import (  # noqa: F401 - importing registers
+    cifar100,
+    cub,
+    folder,
+    glyphs,
+    mini_imagenet,
+    omniglot,
+    tiered_imagenet,
+)
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.base import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.splits import Split
 
-__all__ = ["DATASETS", "Dataset", "ImageBank", "Split", "glyphs", "load_dataset", "mini_imagenet", "omniglot"]
+__all__ = ["DATASETS", "Dataset", "ImageBank", "Split", "load_dataset"]

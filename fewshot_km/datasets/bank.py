@@ -21,12 +21,14 @@ class ImageBank:
     class_names one name per class, unique, in the order of the class index
     starts      int64 [number of classes + 1], from 0 to M
     digest      SHA-256 of names, counts, shape and pixels: the same content has the same digest on every machine
+    path        the file that the images are mapped from, if any
     """
 
     images: npt.NDArray[np.uint8]
     class_names: tuple[str, ...]
     starts: npt.NDArray[np.int64]
     digest: str
+    path: Path | None = None
 
     @classmethod
     def from_classes(cls, names: Sequence[str], images: Iterable[npt.NDArray[np.uint8]]) -> "ImageBank":
@@ -88,15 +90,17 @@ class ImageBank:
         try:
             index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             # copy-on-write: pages stay shared with the file, and torch accepts the array without a warning
-            images = np.load(path, mmap_mode="c", allow_pickle=False)
+            images = np.lib.format.open_memmap(path, mode="c")
             starts = np.cumsum([0] + index["counts"]).astype(np.int64)
             names = tuple(index["class_names"])
             digest = str(index["digest"])
-        except (OSError, ValueError, KeyError, TypeError):
+            is_whole = path.stat().st_size == images.offset + images.nbytes
+        except Exception:  # numpy and json answer damaged headers and indexes with a dozen unrelated types
             return None
-        if images.dtype != np.uint8 or images.ndim != 4 or starts[-1] != len(images) or len(starts) != len(names) + 1:
+        is_bank = images.dtype == np.uint8 and images.ndim == 4
+        if not (is_bank and is_whole and starts[-1] == len(images) and len(starts) == len(names) + 1):
             return None
-        return cls(images, names, starts, digest)
+        return cls(images, names, starts, digest, path)
 
     def is_intact(self) -> bool:
         """Whether the pixels still have the digest that they were stored under."""

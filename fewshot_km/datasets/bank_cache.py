@@ -35,11 +35,10 @@ from fewshot_km.errors import DataError
 
 DAMAGED_SHOWN = 10  # files named in one message
 DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk
-ABANDONED_AFTER_S = (
-    86_400  # a killed process leaves its unfinished bank; a day later nobody builds it any more
-)
+ABANDONED_AFTER_S = 86_400  # a killed process leaves its unfinished bank; a day later nobody builds it any more
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 ClassFiles = Mapping[str, Sequence[str]]
 """Class name -> names of its image files in a tree, in order."""
@@ -98,6 +97,18 @@ def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: Image
     """
     names = sorted(classes)
     slots = {file: slot for slot, file in enumerate(file for name in names for file in classes[name])}
+    files = (((slots[file], file), data) for file, data in tree.read(list(slots)))
+    return bank_from_images(label, str(tree), {name: len(classes[name]) for name in names}, files, form)
+
+
+def bank_from_images(
+    label: str, where: str, counts: Mapping[str, int], files: Iterable[tuple[tuple[int, str], bytes]], form: ImageForm
+) -> tuple[ImageBank, str]:
+    """Decode image files, each with its position in the bank and its name for people, as bank_from_files does.
+
+    `counts` are the images of each class, in the bank's order; `files` come in any order.
+    """
+    total = sum(counts.values())
     damaged: list[str] = []
     widths: set[int] = set()
     heights: set[int] = set()
@@ -111,7 +122,7 @@ def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: Image
     def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on odd but readable files; too large ones we refuse ourselves
-            for file, decoded in _in_threads(decode, tree.read(list(slots))):
+            for (slot, file), decoded in _in_threads(decode, files):
                 if isinstance(decoded, str):
                     damaged.append(f"'{file}': {decoded}")
                     if len(damaged) == DAMAGED_LIMIT:
@@ -120,17 +131,17 @@ def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: Image
                     image, (width, height) = decoded
                     widths.add(width)
                     heights.add(height)
-                    yield slots[file], image
+                    yield slot, image
         if damaged:
-            count = f"{len(damaged)}{' or more' if len(damaged) == DAMAGED_LIMIT else ''} of {len(slots):,} images"
+            count = f"{len(damaged)}{' or more' if len(damaged) == DAMAGED_LIMIT else ''} of {total:,} images"
             shown = "; ".join(sorted(damaged)[:DAMAGED_SHOWN]) + ("; ..." if len(damaged) > DAMAGED_SHOWN else "")
-            raise DataError(f"{tree}: {count} cannot be read: {shown}. Replace or remove them")
+            raise DataError(f"{where}: {count} cannot be read: {shown}. Replace or remove them")
 
-    bank = write_bank(label, names, [len(classes[name]) for name in names], form.shape, images())
+    bank = write_bank(label, list(counts), list(counts.values()), form.shape, images())
     smallest, largest = f"{min(widths)}x{min(heights)}", f"{max(widths)}x{max(heights)}"
     sizes = smallest if smallest == largest else f"{smallest} to {largest}"
     brought = "" if sizes == f"{form.size}x{form.size}" else f", brought to {form.size}x{form.size}"
-    return bank, f"{len(slots):,} images of {sizes}{brought}"
+    return bank, f"{total:,} images of {sizes}{brought}"
 
 
 def write_bank(
@@ -190,7 +201,7 @@ def _keep(label: str, part: Path, names: Sequence[str], counts: Sequence[int]) -
     digest = content_digest(images, names, starts)
     path = bank_path(label, digest)
     bank = _open_cached(label, digest)
-    if bank is None:
+    if bank is None or not bank.is_intact():
         part.chmod(0o644)  # temporary files are private; a cache may be shared between users
         part.replace(path)
         ImageBank(images, tuple(names), starts, digest).write_index(path)
@@ -220,9 +231,9 @@ def _read_note(label: str, note: Path) -> Prepared | None:
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
         bank = _open_cached(label, str(known["bank"]))
-        if bank is None:
-            return None
         lists = {str(split): [str(name) for name in names] for split, names in known["lists"].items()}
+        if bank is None or not {name for names in lists.values() for name in names} <= set(bank.class_names):
+            return None
         return Prepared(bank, lists, str(known["found"]), known["partial"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -245,10 +256,10 @@ def _remove_abandoned(folder: Path) -> None:
                 part.unlink()
 
 
-def _in_threads(work: Callable[[bytes], T], items: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, T]]:
+def _in_threads(work: Callable[[bytes], T], items: Iterable[tuple[K, bytes]]) -> Iterator[tuple[K, T]]:
     """Yield key and work(data) in the items' order, few of them in memory at once; Pillow decodes without the GIL."""
     with ThreadPoolExecutor(cores()) as pool:
-        waiting: deque[tuple[str, Future[T]]] = deque()
+        waiting: deque[tuple[K, Future[T]]] = deque()
         for key, data in items:
             waiting.append((key, pool.submit(work, data)))
             if len(waiting) > 8 * cores():  # enough that no thread waits for the reader

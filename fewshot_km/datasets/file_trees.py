@@ -7,7 +7,7 @@ import unicodedata
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -46,6 +46,10 @@ class FileTree(ABC):
         """
 
     @abstractmethod
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """One file, to be read piece by piece: some are larger than memory. Raises DataError where it cannot be."""
+
+    @abstractmethod
     def fingerprint(self) -> list[object]:
         """Facts that change when the content does, cheap to collect, for one machine only."""
 
@@ -66,7 +70,10 @@ class FolderTree(FileTree):
 
     @cached_property
     def _files(self) -> dict[str, os.stat_result]:
-        return dict(_walk(self.path, "", self._skip, ()))
+        try:
+            return dict(_walk(self.path, "", self._skip, (_identity(self.path),)))
+        except OSError as error:
+            raise DataError(f"{error.filename or self.path} cannot be read: {_words(error)}") from error
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -76,8 +83,15 @@ class FolderTree(FileTree):
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
         """See FileTree."""
         for name in names:
-            with self._reading(name), (self.path / name).open("rb") as file:
-                yield name, _limited(file, os.fstat(file.fileno()).st_size, limit)
+            with self._reading(name), (self.path / os.fsdecode(name.encode())).open("rb") as file:
+                content = _limited(file, os.fstat(file.fileno()).st_size, limit)
+            yield name, content
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """See FileTree."""
+        with self._reading(name), (self.path / os.fsdecode(name.encode())).open("rb") as file:
+            yield file
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -123,16 +137,19 @@ class ArchiveTree(FileTree):
                 "made to fill a disk do. If you trust it, unpack it and give the folder"
             )
 
-    def _check_member(self, name: str, is_link: bool, seen: Collection[str]) -> None:
-        reason = None
-        if is_link:
-            reason = "is no ordinary file"
-        elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or name[1:2] == ":":
-            reason = "points out of the archive"
-        elif name in seen:
-            reason = "occurs twice"
-        if reason:
-            raise DataError(f"{self.path} is refused: its member {name!r} {reason}. Make the archive again")
+    def _check_member(self, name: str, is_ordinary: bool, seen: Collection[str]) -> str:
+        """The name as all systems would write it: a/b for ./a//b and a\\b."""
+        path = PurePosixPath(name.replace("\\", "/"))
+        if not is_ordinary:
+            raise self._refusal(name, "is neither a file nor a folder")
+        if path.is_absolute() or ".." in path.parts or name[1:2] == ":":
+            raise self._refusal(name, "points out of the archive")
+        if str(path) in seen:
+            raise self._refusal(name, "occurs twice")
+        return str(path)
+
+    def _refusal(self, name: str, reason: str) -> DataError:
+        return DataError(f"{self.path} is refused: its member {name!r} {reason}. Make the archive again")
 
 
 class ZipTree(ArchiveTree):
@@ -141,28 +158,41 @@ class ZipTree(ArchiveTree):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """See FileTree."""
-        names: set[str] = set()
         with self._reading(), zipfile.ZipFile(self.path) as archive:
-            members = archive.infolist()
-            self._check_total(sum(info.file_size for info in members), len(members))
-            for info in members:
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                self._check_member(info.filename, kind not in (0, stat.S_IFREG, stat.S_IFDIR), names)
-                if not info.is_dir():
-                    names.add(info.filename)
-        return _ordered(names)
+            return _ordered(self._files(archive))
+
+    def _files(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+        files: dict[str, zipfile.ZipInfo] = {}
+        members = archive.infolist()
+        self._check_total(sum(info.file_size for info in members), len(members))
+        for info in members:
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            name = self._check_member(info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR), files)
+            if not info.is_dir():
+                files[name] = info
+        return files
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
         """See FileTree."""
         with self._reading(), zipfile.ZipFile(self.path) as archive:
-            infos = [archive.getinfo(name) for name in names]
-            for info in sorted(infos, key=lambda info: info.header_offset):
-                with self._reading(info.filename):
-                    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                        raise ValueError("it is neither stored nor deflated")  # others are inflated without bound
-                    with archive.open(info) as file:
-                        content = _limited(file, info.file_size, limit)
-                yield info.filename, content
+            files = self._files(archive)
+            for name in sorted(names, key=lambda name: files[name].header_offset):
+                with self._reading(name), self._open(archive, files[name]) as file:
+                    content = _limited(file, files[name].file_size, limit)
+                yield name, content
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """See FileTree."""
+        with self._reading(name), zipfile.ZipFile(self.path) as zip_, self._open(zip_, self._files(zip_)[name]) as file:
+            yield file
+
+    def _open(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+        if info.flag_bits & 1:
+            raise self._refusal(info.filename, "is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise self._refusal(info.filename, "is neither stored nor deflated")  # others are inflated without bound
+        return archive.open(info)
 
 
 class TarTree(ArchiveTree):
@@ -172,42 +202,80 @@ class TarTree(ArchiveTree):
     def names(self) -> tuple[str, ...]:
         """See FileTree."""
         names: set[str] = set()
-        total = members = 0
-        with self._reading(), tarfile.open(self.path, tarinfo=_CarefulTarInfo) as archive:
-            for info in archive:
-                total, members = total + info.size, members + 1
-                self._check_total(total, members)
-                self._check_member(info.name, not (info.isreg() or info.isdir()), names)
+        with self._reading(), self._open() as archive:
+            members = 0
+            for members, info in enumerate(_members(archive), start=1):
+                self._check_total(archive.offset, members)
+                name = self._check_member(info.name, (info.isreg() or info.isdir()) and info.size >= 0, names)
                 if info.isreg():
-                    names.add(info.name)
-            _check_tar_end(archive)
+                    names.add(name)
+            self._check_end(archive, members)
         return _ordered(names)
+
+    def _open(self) -> tarfile.TarFile:
+        return tarfile.open(self.path, tarinfo=_CarefulTarInfo, encoding="utf-8")  # the default is the system's
+
+    def _check_end(self, archive: tarfile.TarFile, members: int) -> None:
+        """tarfile takes any block that is no header for the end: without one of zeros there, something is missing."""
+        file = archive.fileobj
+        assert file is not None
+        file.seek(archive.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise ValueError("its end is missing")
+        while file.read(1 << 20):  # to the end: only there are the compressed formats' checksums compared
+            self._check_total(file.tell(), members)
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
         """See FileTree."""
         wanted = set(names)
-        with self._reading(), tarfile.open(self.path, tarinfo=_CarefulTarInfo) as archive:
-            for info in archive:
-                if info.name not in wanted:
+        with self._reading(), self._open() as archive:
+            for info in _members(archive):
+                name = self._check_member(info.name, True, ())
+                if name not in wanted:
                     continue
-                with self._reading(info.name):
+                with self._reading(name):
                     file = archive.extractfile(info)
                     assert file is not None  # names holds ordinary files only
                     content = _limited(file, info.size, limit)
-                yield info.name, content
-                wanted.remove(info.name)
+                yield name, content
+                wanted.remove(name)
                 if not wanted:
                     return
             raise ValueError(f"'{min(wanted)}' is no longer in it")
 
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """See FileTree."""
+        with self._reading(name), self._open() as archive:
+            for info in _members(archive):
+                if self._check_member(info.name, True, ()) == name:
+                    file = archive.extractfile(info)
+                    assert file is not None  # names holds ordinary files only
+                    yield file
+                    return
+            raise ValueError("it is no longer in it")
+
 
 class _CarefulTarInfo(tarfile.TarInfo):
-    """Refuses headers that tarfile would read into memory whatever their size."""
+    """Refuses what tarfile would read into memory whatever its size: headers, and the maps of sparse files."""
 
-    def _proc_member(self, archive: tarfile.TarFile) -> Any:
-        if not (self.isreg() or self.isdir()) and self.size > HEADER_LIMIT:
+    def _proc_member(self, archive: Any) -> Any:
+        if self.type == tarfile.XGLTYPE:
+            archive.pax_headers.clear()  # they would add up
+        if self.size < 0 or (self.size > HEADER_LIMIT and not (self.isreg() or self.isdir())):
             raise ValueError(f"a header of {self.size:,} bytes")
         return super()._proc_member(archive)  # type: ignore[misc]  # what fromtarfile calls; typeshed leaves it out
+
+    def _refuse_sparse(self, *_: object) -> Any:
+        raise ValueError("it holds a sparse file, whose map may have any length: make it again without --sparse")
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
+
+
+def _members(archive: Any) -> Iterator[tarfile.TarInfo]:
+    for info in archive:
+        archive.members.clear()  # a thousand bytes each, and nobody asks for them again
+        yield info
 
 
 def open_tree(path: Path, skip: Callable[[str], bool] = lambda _: False) -> FileTree:
@@ -246,16 +314,22 @@ def _walk(
     """Name and status of each file; follows links, but not round in circles: `above` are the folders gone through."""
     with os.scandir(folder) as entries:  # several times as fast as Path.rglob
         for entry in entries:
-            name = prefix + entry.name
             if entry.name in _JUNK or entry.name[:1] == ".":
                 continue
-            if entry.is_dir():
-                status = entry.stat()
-                here = (status.st_dev, status.st_ino)
+            name = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")  # whatever the locale says
+            if entry.is_symlink() and not Path(entry.path).exists():
+                yield name, entry.stat(follow_symlinks=False)  # leads nowhere: said when somebody wants to read it
+            elif entry.is_dir():
+                here = _identity(entry.path)
                 if here not in above and not skip(name):
                     yield from _walk(entry.path, f"{name}/", skip, (*above, here))
             elif entry.is_file():
                 yield name, entry.stat()
+
+
+def _identity(folder: Path | str) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 - Path is slow; and a DirEntry's own status lacks this on Windows
+    return status.st_dev, status.st_ino
 
 
 def _limited(file: IO[bytes], size: int, limit: int) -> bytes:
@@ -266,17 +340,6 @@ def _limited(file: IO[bytes], size: int, limit: int) -> bytes:
     if len(content) != size:
         raise ValueError(f"it should have {size:,} bytes and has {'more' if len(content) > size else len(content)}")
     return content
-
-
-def _check_tar_end(archive: tarfile.TarFile) -> None:
-    """tarfile takes any block that is no header for the end: without one of zeros there, something is missing."""
-    file = archive.fileobj
-    assert file is not None
-    file.seek(archive.offset)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise ValueError("its end is missing")
-    while file.read(1 << 20):  # to the end: only there are the compressed formats' checksums compared
-        pass
 
 
 def _words(error: Exception) -> str:

@@ -73,7 +73,7 @@ def cached_bank(names: Sequence[str]) -> ImageBank:
                 f"cannot keep the data set 'glyphs' in {path.parent}: {error.strerror or error}; "
                 f"name a folder that can be written with {CACHE_ROOT_VARIABLE}"
             ) from error
-    return bank
+    return ImageBank.open(path) or bank
 
 
 def draw_bank(names: Sequence[str]) -> ImageBank:

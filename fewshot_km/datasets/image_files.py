@@ -9,7 +9,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 PIXELS_LIMIT = 1 << 27  # in one image: 134 million, more than any camera's, and half a gigabyte when decoded
-NOT_FOR_PICTURES = {"EPS", "PDF", "WMF", "FPX", "MIC"}  # they call other programs, or are documents that hold pictures
+FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+# those that pictures come in: of Pillow's others some call programs (EPS), some hold no pictures (HDF5), all are rare
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ImageForm:
 
 def image_suffixes() -> frozenset[str]:
     """Endings of file names, lower case, of the formats that are read here."""
-    return frozenset(s for s, name in Image.registered_extensions().items() if name not in NOT_FOR_PICTURES)
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 def decode_image(data: bytes, form: ImageForm) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
@@ -67,7 +68,7 @@ def describe_damage(error: Exception) -> str:
 
 def _open(data: bytes) -> Image.Image:
     Image.init()
-    return Image.open(io.BytesIO(data), formats=[name for name in Image.ID if name not in NOT_FOR_PICTURES])
+    return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _bring_to(image: Image.Image, form: ImageForm) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fewshot_km.datasets.bank_cache import Prepared, announce, bank_from_files, prepare, write_bank
 from fewshot_km.datasets.base import DATASETS, Dataset
-from fewshot_km.datasets.file_trees import FileTree, FolderTree
+from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.datasets.image_files import ImageForm, image_suffixes
 from fewshot_km.datasets.locating import find_trees, place_name
 from fewshot_km.datasets.published import (
@@ -21,6 +21,7 @@ from fewshot_km.datasets.published import (
     class_folders,
     class_names,
     count_images,
+    folder_of,
     images_among,
     merged,
     split_folders,
@@ -37,7 +38,6 @@ PICKLES = re.compile(
     r"(?:mini-imagenet-cache-(train|val|validation|test)|miniImageNet_category_split_(train_phase_train|val|test))"
     r"\.(?:pkl|pickle)"
 )
-PICKLE_LIMIT = 1 << 32  # bytes of a pickle in an archive; the largest, of 38,400 images, has 0.8 billion
 CSV_LIMIT = 1 << 26  # bytes; the largest has 1.2 million
 CSV_FILES = {split: f"{split}.csv" for split in SPLIT_NAMES}
 
@@ -55,7 +55,7 @@ def mini_imagenet(data_root: Path, *, allow_partial: bool = False) -> Dataset:
     `allow_partial`: whether classes or images may be missing; off because accuracies are then comparable to nothing.
     Raises DataError where it is not found, damaged or incomplete.
     """
-    trees = find_trees(data_root, "mini-imagenet", _belongs, _is_other_class)
+    trees = find_trees(data_root, "mini-imagenet", _belongs, MINI_IMAGENET.is_other_synset)
     recipe = f"{RECIPE}, partial {allow_partial}"
     return announce(
         "mini-imagenet", prepare("mini-imagenet", recipe, trees, lambda: _read(data_root, trees, allow_partial))
@@ -64,12 +64,6 @@ def mini_imagenet(data_root: Path, *, allow_partial: bool = False) -> Dataset:
 
 def _belongs(name: str) -> bool:
     return name in (*CSV_FILES.values(), *SPLIT_NAMES) or PICKLES.fullmatch(name) is not None
-
-
-def _is_other_class(folder: str) -> bool:
-    """Whether a folder holds images of an ImageNet class that is none of ours: a thousand of them are a long walk."""
-    name = folder.rpartition("/")[2]
-    return re.fullmatch(r"n\d{8}", name) is not None and name not in MINI_IMAGENET.owner
 
 
 def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Prepared:
@@ -97,28 +91,26 @@ def find_images(tree: FileTree, trees: Sequence[FileTree]) -> tuple[str, SplitFi
     The csv files may lie in the tree or, for an archive of images, in one of the other trees.
     """
     suffixes = image_suffixes()
-    for holder in (tree, *trees):
-        tables = find_tables(holder)
-        if tables and images_among(tree.names, suffixes):
-            listed = {split: read_table(holder, name) for split, name in tables.items()}
-            for kind, files in (
-                ("image files named in the csv files", by_name(listed, tree.names)),
-                ("ILSVRC train tree, images numbered in the csv files,", by_number(listed, tree.names, suffixes)),
-            ):
-                if files:
-                    return kind, files
+    if not images_among(tree.names, suffixes):
+        return None
+    holder = next((holder for holder in (tree, *trees) if find_tables(holder)), None)
+    tables = find_tables(holder) if holder else None
+    listed = {split: read_table(holder, name) for split, name in tables.items()} if holder and tables else {}
     folders = split_folders(tree.names, suffixes)
-    return ("class folders under train/, val/ and test/", folders) if folders else None
+    apart = folders and len(merged(folders)) == sum(map(len, folders.values()))  # not so in ILSVRC's train/ and val/
+    shapes = [
+        ("image files named in the csv files", by_name(listed, tree.names)),
+        ("class folders under train/, val/ and test/", folders if apart else None),
+        ("ILSVRC train tree, images numbered in the csv files,", by_number(listed, tree.names, suffixes)),
+        ("class folders under train/, val/ and test/", folders),
+    ]
+    return next(((kind, files) for kind, files in shapes if files), None)
 
 
 def find_tables(tree: FileTree) -> dict[str, str] | None:
     """train.csv, val.csv and test.csv, all in one folder of the tree; None where they are not."""
-    for name in tree.names:
-        if PurePosixPath(name).name == CSV_FILES["train"]:
-            tables = {split: str(PurePosixPath(name).with_name(file)) for split, file in CSV_FILES.items()}
-            if set(tables.values()) <= set(tree.names):
-                return tables
-    return None
+    folder = folder_of(tree.names, list(CSV_FILES.values()))
+    return None if folder is None else {split: folder + file for split, file in CSV_FILES.items()}
 
 
 def read_table(tree: FileTree, name: str) -> list[tuple[str, str]]:
@@ -211,11 +203,8 @@ def _from_pickles(tree: FileTree, pickles: Mapping[str, str], where: str, allow_
 def read_pickle(tree: FileTree, name: str) -> tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[np.int64]]]:
     """Images uint8 [N, 84, 84, 3] and, per class, the rows that hold it, rising; raises DataError."""
     what = f"{tree}: '{name}'"
-    if isinstance(tree, FolderTree):
-        with (tree.path / name).open("rb") as file:
-            content = load_pickle(file, what)
-    else:
-        content = load_pickle(tree.read_one(name, PICKLE_LIMIT), what)
+    with tree.open(name) as file:
+        content = load_pickle(file, what)
     try:
         assert isinstance(content, dict)
         if "image_data" in content:

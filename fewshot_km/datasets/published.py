@@ -1,13 +1,17 @@
 """Published data sets of image files: is everything there, and in the split where it belongs?"""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fewshot_km.datasets.file_trees import sort_key
 from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.errors import DataError
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+V = TypeVar("V")
 
 SplitFiles = Mapping[str, Mapping[str, Sequence[str]]]
 """Split name -> class name -> names of its image files, in order."""
@@ -35,6 +39,11 @@ class Published:
     def owner(self) -> dict[str, str]:
         """Class name -> its split."""
         return {name: split for split, names in self.lists.items() for name in names}
+
+    def is_other_synset(self, folder: str) -> bool:
+        """Whether a folder is named for an ImageNet class that is none of these: a thousand of them are a long walk."""
+        name = folder.rpartition("/")[2]
+        return re.fullmatch(r"n\d{8}", name) is not None and name not in self.owner
 
 
 def check_complete(
@@ -79,10 +88,17 @@ def check_complete(
         + (
             f"; without any class of {' and '.join(empty)} it cannot be used"
             if empty
-            else ", or allow a partial set, which every result will then say: "
-            f'dataset = {{ name = "{published.name}", allow_partial = true }} in a grid, '
-            "--option allow_partial=true for `data` commands"
+            else f", or {how_to_allow(published)}"
         )
+    )
+
+
+def how_to_allow(published: Published) -> str:
+    """What to do where something else than the published data set is wanted."""
+    return (
+        "allow a partial set, which every result will then say: "
+        f'dataset = {{ name = "{published.name}", allow_partial = true }} in a grid, '
+        "--option allow_partial=true for `data` commands"
     )
 
 
@@ -104,12 +120,38 @@ def split_folders(names: Sequence[str], suffixes: frozenset[str]) -> SplitFiles 
 
 
 def class_folders(names: Sequence[str], suffixes: frozenset[str]) -> dict[str, list[str]]:
-    """Image files by the name of the folder that they are in."""
-    classes: dict[str, list[str]] = {}
+    """Image files by the name of their folder; where folders elsewhere have the same name, those of the fullest.
+
+    ILSVRC's validation images, 50 a class, often lie in folders named as those of its training images.
+    """
+    folders: dict[str, list[str]] = {}
     for name in images_among(names, suffixes):
         if "/" in name:
-            classes.setdefault(name.split("/")[-2], []).append(name)
+            folders.setdefault(name.rpartition("/")[0], []).append(name)
+    classes: dict[str, list[str]] = {}
+    for folder, files in folders.items():
+        name = folder.rpartition("/")[2]
+        classes[name] = max(classes.get(name, []), files, key=len)
     return classes
+
+
+def in_splits(published: Published, classes: Mapping[str, V]) -> dict[str, dict[str, V]]:
+    """What belongs to each class, by split; that of unknown classes under "no split", for check_complete to refuse."""
+    owner = published.owner
+    splits: dict[str, dict[str, V]] = {}
+    for name, value in classes.items():
+        splits.setdefault(owner.get(name, "no split"), {})[name] = value
+    return splits
+
+
+def folder_of(names: Collection[str], wanted: Sequence[str]) -> str | None:
+    """The first folder that holds all files called so, as "a/b/" or ""; None where there is none."""
+    there = set(names)
+    for name in names:
+        folder, slash, file = name.rpartition("/")
+        if file == wanted[0] and all(folder + slash + other in there for other in wanted):
+            return folder + slash
+    return None
 
 
 def images_among(names: Sequence[str], suffixes: frozenset[str]) -> list[str]:

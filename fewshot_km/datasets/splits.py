@@ -37,23 +37,29 @@ def make_splits(bank: ImageBank, views: Mapping[str, Sequence[Sequence[str]]]) -
 
     Raises DataError where a split is empty or ragged, two splits share a class, or the bank lacks one.
     """
-    owner: dict[str, str] = {}
+    names = {split: [name for row in views[split] for name in row] for split in SPLIT_NAMES}
+    check_lists(names)
     splits = {}
     for split_name in SPLIT_NAMES:
         rows = [list(row) for row in views[split_name]]
-        names = [name for row in rows for name in row]
-        if not names:
-            raise DataError(f"split '{split_name}' has no classes")
         if len({len(row) for row in rows}) > 1:
             raise DataError(f"split '{split_name}': every class must have the same number of views")
-        for name in names:
-            if name in owner:
-                raise DataError(f"class '{name}' stands in split '{owner[name]}' and again in '{split_name}'")
-            owner[name] = split_name
-        classes = bank.class_index(names).reshape(len(rows), -1)
+        classes = bank.class_index(names[split_name]).reshape(len(rows), -1)
         text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
         splits[split_name] = Split(split_name, classes, hashlib.sha256(text.encode()).hexdigest())
     return splits
+
+
+def check_lists(lists: ClassLists) -> None:
+    """Raise DataError where a split is empty, or a class stands in two."""
+    owner: dict[str, str] = {}
+    for split in SPLIT_NAMES:
+        if not lists[split]:
+            raise DataError(f"split '{split}' has no classes")
+        for name in lists[split]:
+            if name in owner:
+                raise DataError(f"class '{name}' stands in split '{owner[name]}' and again in '{split}'")
+            owner[name] = split
 
 
 def read_class_lists(name: str) -> dict[str, list[str]]:

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from fewshot_km.datasets import Dataset
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
 
-INCHES_PER_IMAGE = 0.45  # a 28x28 image is shown at about twice its size on a screen
+DOTS_PER_INCH = 150
+SMALLEST_IMAGE = 68  # dots on either side: a 28x28 image is shown at more than twice its size
 SHEET_COLUMNS = 20  # images of a class on a sheet: all of a character's drawings, a sample of larger classes
 
 
@@ -23,7 +24,8 @@ def class_sheet(dataset: Dataset, split: str, classes: int, out: Path) -> None:
     columns = min(SHEET_COLUMNS, int(counts.min()))
     ids = starts[:, None] + np.arange(columns)
     names = [dataset.bank.class_names[c] for c in chosen]
-    _draw(dataset.bank.images[ids], names, f"{dataset.name}, {split}: {len(chosen)} of {len(rows)} classes", [], out)
+    title = f"{_name(dataset)}, {split}: {len(chosen)} of {len(rows)} classes"
+    _draw(dataset.bank.images[ids], names, title, [], out)
 
 
 def episode_sheet(dataset: Dataset, split: str, spec: TaskSpec, index: int, out: Path) -> None:
@@ -35,8 +37,12 @@ def episode_sheet(dataset: Dataset, split: str, spec: TaskSpec, index: int, out:
     bank = dataset.bank
     owner = np.searchsorted(bank.starts, ids[:, 0], side="right") - 1
     names = [f"{label}: {bank.class_names[c]}" for label, c in enumerate(owner)]
-    title = f"{dataset.name}, {split}, {spec}, episode {index}: support | query"
+    title = f"{_name(dataset)}, {split}, {spec}, episode {index}: support | query"
     _draw(bank.images[ids], names, title, [spec.shots], out)
+
+
+def _name(dataset: Dataset) -> str:
+    return f"{dataset.name} (partial: {dataset.partial})" if dataset.partial else dataset.name
 
 
 def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps: Sequence[int], out: Path) -> None:
@@ -44,7 +50,8 @@ def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps:
     rows, columns, channels, height, width = images.shape
     border = np.pad(images, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)), constant_values=90)
     sheet = border.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 2), columns * (width + 2), channels)
-    figure = Figure(figsize=(columns * INCHES_PER_IMAGE, rows * INCHES_PER_IMAGE))
+    inches = max(SMALLEST_IMAGE, height) / DOTS_PER_INCH
+    figure = Figure(figsize=(columns * inches, rows * inches))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -55,4 +62,6 @@ def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps:
     for gap in gaps:
         axes.axvline(gap * (width + 2) - 0.5, color="tab:orange", linewidth=2)
     # tight: around names and title too, however long they are
-    figure.savefig(out, dpi=150, bbox_inches="tight", metadata={"Date": None} if out.suffix == ".svg" else None)
+    figure.savefig(
+        out, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Date": None} if out.suffix == ".svg" else None
+    )

@@ -14,10 +14,14 @@ from fewshot_km.reporting.statistics import Interval, episode_interval, seed_int
 ACCURACY = "accuracy_percent"
 OVER_EPISODES = "ci95_half_width_over_episodes"
 OVER_SEEDS = "ci95_half_width_over_seeds"
+COMPLETE = "complete"
 
 
-SETTINGS = ("inner steps", "norm", "order", "iterations")
-"""Columns of the displayed table that tell how a result was made."""
+SETTINGS = ("data", "inner steps", "norm", "order", "iterations")
+"""Columns of the displayed table that tell how a result was made; data only where some of a data set is missing."""
+
+LEFT = ("task", "data", "learner", "norm", "order")
+"""Columns that are words; numbers stand to the right."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def results_table(grid: Grid, store: ResultStore) -> ResultsTable:
                     f"under {store.folder / task} and run again"
                 )
         partial = next((stored.record.get("dataset_partial") for stored in done), None)
-        data = f"partial: {partial}" if partial else "complete"
+        data = f"partial: {partial}" if partial else COMPLETE
         rows.append({"task": task, "data": data, "learner": learner} | _summarise(cells, done) | _facts(cells[0], done))
     frame = pd.DataFrame(rows)
     if not frame["seeds_done"].any():
@@ -102,6 +106,11 @@ def _notes(frame: pd.DataFrame, mixed: Mapping[str, Sequence[str]]) -> tuple[str
     ]
     if (frame["norm"] == "batch").any():
         notes.append("norm batch: statistics of the batch at hand, at test too (transductive), as in MAML.")
+    if (frame["data"] != COMPLETE).any():
+        notes.append(
+            "partial: of the published data set only so much was there; these accuracies compare with none on all of it, "
+            "nor on another part."
+        )
     notes += [f"Cells differ in {what}: {', '.join(seen)}." for what, seen in mixed.items() if len(seen) > 1]
     if (frame["seeds_done"] < frame["seeds"]).any():
         notes.append("Not finished: some rows rest on fewer seeds than the grid asks for.")
@@ -128,9 +137,10 @@ def _numbers(column: "pd.Series[int]") -> str:
 def display_frame(table: ResultsTable) -> pd.DataFrame:
     """The rows as text, rounded for reading: what the terminal and Markdown show."""
     rows = table.rows
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "task": rows["task"],
+            "data": rows["data"],
             "learner": rows["learner"],
             "accuracy %": rows[ACCURACY].map(lambda v: _text(v, ".2f")),
             "± episodes": rows[OVER_EPISODES].map(lambda v: _text(v, ".2f")),
@@ -145,6 +155,7 @@ def display_frame(table: ResultsTable) -> pd.DataFrame:
             "iterations": rows["iterations"].map(lambda v: _text(v, ",d")),
         }
     )
+    return frame.drop(columns="data") if (rows["data"] == COMPLETE).all() else frame
 
 
 def _text(value: float, form: str) -> str:
@@ -153,8 +164,9 @@ def _text(value: float, form: str) -> str:
 
 def to_markdown(table: ResultsTable) -> str:
     """The table with its notes in Markdown."""
-    alignment = ["left", "left", *["right"] * 6, "left", "left", "right"]
-    body = display_frame(table).to_markdown(index=False, colalign=alignment, disable_numparse=True)
+    frame = display_frame(table)
+    alignment = ["left" if name in LEFT else "right" for name in frame.columns]
+    body = frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)
     notes = "\n".join(f"- {note}" for note in table.notes)
     return f"## {table.title}\n\n{body}\n\n{notes}\n"
 

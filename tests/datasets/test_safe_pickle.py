@@ -262,7 +262,7 @@ DTYPE = b"cnumpy\ndtype\n(%s\x89\x88tR(K\x03%s%sJ\xff\xff\xff\xffJ\xff\xff\xff\x
         (pickle.dumps(np.zeros(2, [("a", "i4")])), "an array of numpy.dtype('V4')"),
         (pickle.dumps(np.dtype("i4", metadata={"a": 1})), "an array of numpy.dtype('i4') with"),
         (DTYPE % (text("i4"), text("<"), b"NN" + b"}") + b".", "an array of numpy.dtype('i4') with"),
-        (EMPTY_ARRAY + b".", "an object of type _Unfinished"),
+        (EMPTY_ARRAY + b".", "an object of type Unfinished"),
         (pickle.dumps({((1,),): 2}), "a key or member made of tuple"),
     ],
 )
