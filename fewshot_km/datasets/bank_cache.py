@@ -122,7 +122,7 @@ def bank_from_images(
     def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on odd but readable files; too large ones we refuse ourselves
-            for (slot, file), decoded in _in_threads(decode, files):
+            for (slot, file), decoded in in_threads(decode, files):
                 if isinstance(decoded, str):
                     damaged.append(f"'{file}': {decoded}")
                     if len(damaged) == DAMAGED_LIMIT:
@@ -256,7 +256,7 @@ def _remove_abandoned(folder: Path) -> None:
                 part.unlink()
 
 
-def _in_threads(work: Callable[[bytes], T], items: Iterable[tuple[K, bytes]]) -> Iterator[tuple[K, T]]:
+def in_threads(work: Callable[[bytes], T], items: Iterable[tuple[K, bytes]]) -> Iterator[tuple[K, T]]:
     """Yield key and work(data) in the items' order, few of them in memory at once; Pillow decodes without the GIL."""
     with ThreadPoolExecutor(cores()) as pool:
         waiting: deque[tuple[K, Future[T]]] = deque()

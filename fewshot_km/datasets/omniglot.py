@@ -1,55 +1,42 @@
 """Omniglot: 1623 handwritten characters of 20 drawings each, under both of its published protocols."""
 
-import hashlib
 import io
-import json
-import os
 import re
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import track
 
 from fewshot_km.datasets.bank import ImageBank
+from fewshot_km.datasets.bank_cache import Prepared, in_threads, prepare, write_bank
 from fewshot_km.datasets.base import DATASETS, Dataset
 from fewshot_km.datasets.fetch import OMNIGLOT_FILES
+from fewshot_km.datasets.file_trees import FileTree, open_tree, sort_key
+from fewshot_km.datasets.image_files import describe_damage
 from fewshot_km.datasets.splits import make_splits, read_class_lists
-from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE, cache_root, write_text
+from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
 from fewshot_km.errors import DataError
 
-CHARACTERS = {"images_background.zip": 964, "images_evaluation.zip": 659}  # as published
+CHARACTERS = (964, 659)  # in images_background and images_evaluation, as published
 DRAWINGS = 20
 DRAWN_SIZE = 105
 SIZE = 28  # as in MAML and Matching Networks
 ANGLES = (0, 90, 180, 270)  # degrees, counter-clockwise, as np.rot90 turns
-MEMBER_LIMIT = 1 << 20  # bytes; the largest real drawing has about 500, so more than this is an attack or a mistake
+DRAWING_LIMIT = 1 << 20  # bytes; the largest real drawing has about 500, so more than this is an attack or a mistake
 RECIPE = "28x28 Lanczos of L, ink 255, four rotations"  # change it with the decoding: older caches are then left alone
 
 Characters = Mapping[str, Sequence[str]]
 """Class name -> its drawings' paths inside an archive or folder, by drawing number."""
 
 
-@dataclass(frozen=True)
-class Half:
-    """One of Omniglot's two parts: a zip archive or a folder with the same content, and how many characters it has."""
-
-    path: Path
-    characters: int
-
-
 @DATASETS.register("omniglot")
 def omniglot(data_root: Path) -> Dataset:
     """Omniglot as in MAML: 1100/100/423 random characters; each episode draws one rotation per character."""
     rows = {s: [views(name) for name in names] for s, names in read_class_lists("omniglot").items()}
-    bank = load_bank(data_root)
-    return Dataset("omniglot", bank, make_splits(bank, rows))
+    prepared = load_bank(data_root)
+    return Dataset("omniglot", prepared.bank, make_splits(prepared.bank, rows), prepared.found)
 
 
 @DATASETS.register("omniglot-vinyals")
@@ -57,8 +44,8 @@ def omniglot_vinyals(data_root: Path) -> Dataset:
     """Omniglot with the fixed split of Vinyals et al.: 1028/172/423 characters; their rotations are new classes."""
     lists = read_class_lists("omniglot-vinyals")
     rows = {s: [[view] for name in names for view in views(name)] for s, names in lists.items()}
-    bank = load_bank(data_root)
-    return Dataset("omniglot-vinyals", bank, make_splits(bank, rows))
+    prepared = load_bank(data_root)
+    return Dataset("omniglot-vinyals", prepared.bank, make_splits(prepared.bank, rows), prepared.found)
 
 
 def views(name: str) -> list[str]:
@@ -66,7 +53,14 @@ def views(name: str) -> list[str]:
     return [f"{name}@{angle}" for angle in ANGLES]
 
 
-def find_halves(data_root: Path) -> list[Half]:
+def load_bank(data_root: Path) -> Prepared:
+    """The bank of all characters in four rotations; decoded where it is not cached."""
+    halves = find_halves(data_root)
+    found = " and ".join(half.path.name for half in halves)
+    return prepare("omniglot", RECIPE, halves, lambda: Prepared(read_bank(halves, CHARACTERS), {}, found))
+
+
+def find_halves(data_root: Path) -> list[FileTree]:
     """Both halves, zipped or unpacked, in `data_root` or its folder omniglot; raises DataError that says what to do."""
     halves, missing = [], []
     for file in OMNIGLOT_FILES:
@@ -75,7 +69,7 @@ def find_halves(data_root: Path) -> list[Half]:
         if path is None:
             missing.append(file)
         else:
-            halves.append(Half(path, CHARACTERS[file.name]))
+            halves.append(open_tree(path))
     if missing:
         raise DataError(
             f"Omniglot: {' and '.join(f.name for f in missing)} not found in {data_root} or {data_root / 'omniglot'}. "
@@ -85,152 +79,54 @@ def find_halves(data_root: Path) -> list[Half]:
     return halves
 
 
-def load_bank(data_root: Path) -> ImageBank:
-    """The bank of all characters in four rotations, memory-mapped from the cache; decoded and cached if not there.
-
-    The array is keyed by the digest of its content, so that the same images from another archive are cached once.
-    A note per source (paths, sizes, times of change) leads to it without decoding.
-    """
-    try:
-        halves = find_halves(data_root)
-        note = cache_root() / f"omniglot-source-{fingerprint(halves)[:16]}.txt"
-        bank = _open_cached(note.read_text(encoding="ascii", errors="replace")) if note.is_file() else None
-        if bank is not None:
-            return bank
-        bank = read_bank(halves)
-        if _open_cached(bank.digest) is None:
-            bank.save(_bank_path(bank.digest))
-        write_text(note, bank.digest)
-    except OSError as error:
-        raise DataError(
-            f"Omniglot cannot be read or cached: {error}; --data-root or {DATA_ROOT_VARIABLE} names another data root, "
-            f"{CACHE_ROOT_VARIABLE} another cache"
-        ) from error
-    return _open_cached(bank.digest) or bank
-
-
-def _bank_path(digest: str) -> Path:
-    return cache_root() / f"omniglot-{digest[:16]}.npy"
-
-
-def _open_cached(digest: str) -> ImageBank | None:
-    bank = ImageBank.open(_bank_path(digest))
-    return bank if bank is not None and bank.digest == digest else None
-
-
-def fingerprint(halves: Sequence[Half]) -> str:
-    """SHA-256 over path, size and time of change of every source file: cheap to compute, for one machine only."""
-    facts: list[object] = [RECIPE]
-    for half in halves:
-        root = half.path.resolve()
-        files = sorted(_files_below(root)) if root.is_dir() else [(str(root), root.stat())]
-        facts += [[path, status.st_size, status.st_mtime_ns] for path, status in files]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _files_below(folder: Path | str) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(folder) as entries:  # in a third of the time that Path.rglob takes over 32,460 files
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files_below(entry.path)
-            else:
-                yield entry.path, entry.stat(follow_symlinks=False)
-
-
-def read_bank(halves: Sequence[Half]) -> ImageBank:
+def read_bank(halves: Sequence[FileTree], counts: Sequence[int]) -> ImageBank:
     """Decode all drawings: uint8 [20, 1, 28, 28] per class, ink 255, characters by name, each with its four rotations.
 
-    Raises DataError where a half is incomplete or damaged.
+    `counts` are the characters of each half. Raises DataError where a half is incomplete or damaged.
     """
-    found = [list_characters(half.path) for half in halves]
-    check_complete(halves, found)
-    total = sum(half.characters for half in halves)
-    drawings = (pair for half, characters in zip(halves, found, strict=True) for pair in decode(half.path, characters))
-    console = Console(stderr=True)
-    bar = track(drawings, "decoding Omniglot", total, console=console, transient=True, disable=not console.is_terminal)
-    upright = dict(bar)
-    names = sorted(upright)
-    turned = (np.rot90(upright[name], angle // 90, axes=(-2, -1)) for name in names for angle in ANGLES)
-    return ImageBank.from_classes([view for name in names for view in views(name)], turned)
+    found = [list_characters(half) for half in halves]
+    check_complete(halves, counts, found)
+    names = sorted(name for characters in found for name in characters)
+    first = {name: c * len(ANGLES) * DRAWINGS for c, name in enumerate(names)}
+
+    def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        for half, characters in zip(halves, found, strict=True):
+            place = {member: first[n] + i for n, members in characters.items() for i, member in enumerate(members)}
+            for member, drawing in in_threads(_decode_or_say, half.read(list(place), DRAWING_LIMIT)):
+                if isinstance(drawing, str):
+                    raise DataError(f"{half} is damaged: drawing '{member}': {drawing}. {_AGAIN}")
+                for turns in range(len(ANGLES)):
+                    yield place[member] + turns * DRAWINGS, np.rot90(drawing, turns)[None]
+
+    classes = [view for name in names for view in views(name)]
+    return write_bank("omniglot", classes, [DRAWINGS] * len(classes), (1, SIZE, SIZE), images())
 
 
-def list_characters(path: Path) -> Characters:
-    """The drawings in an archive or folder, <Alphabet>/characterNN/NNNN_MM.png at any depth; all else is passed over.
-
-    Raises DataError where `path` is not a whole archive.
-    """
-    try:
-        if path.is_dir():
-            members = [p.relative_to(path).as_posix() for p in path.rglob("*.png")]
-        else:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.namelist()
-    except Exception as error:  # zipfile answers damaged bytes with a dozen unrelated types
-        raise _damaged(path, error) from error
+def list_characters(half: FileTree) -> Characters:
+    """The drawings of one half, <Alphabet>/characterNN/NNNN_MM.png at any depth; all else is passed over."""
     characters: dict[str, list[str]] = {}
-    for member in sorted(members, key=lambda m: PurePosixPath(m).name):  # never the order of archive or file system
+    for member in sorted(half.names, key=lambda m: sort_key(PurePosixPath(m).name)):
         match = re.search(r"(?:^|/)([^/]+/character\d+)/\d+_\d+\.png$", member)
         if match:
             characters.setdefault(match[1], []).append(member)
     return characters
 
 
-def check_complete(halves: Sequence[Half], found: Sequence[Characters]) -> None:
+def check_complete(halves: Sequence[FileTree], counts: Sequence[int], found: Sequence[Characters]) -> None:
     """Raise DataError, with the half and the names, unless all characters are there with drawings 01 to 20."""
     known = {name for names in read_class_lists("omniglot").values() for name in names}
     absent = sorted(known.difference(*found))
-    for half, characters in zip(halves, found, strict=True):
-        if len(characters) != half.characters:
+    for half, characters, count in zip(halves, found, counts, strict=True):
+        if len(characters) != count:
             strange = sorted(set(characters) - known)
             named = f"; missing: {_some(absent)}" if absent else f"; unknown: {_some(strange)}" if strange else ""
-            raise DataError(f"{half.path} holds {len(characters)} characters, not {half.characters}{named}. {_AGAIN}")
+            raise DataError(f"{half} holds {len(characters)} characters, not {count}{named}. {_AGAIN}")
         for name, members in characters.items():
             numbers = [int(PurePosixPath(m).stem.rpartition("_")[2]) for m in members]
             if numbers != list(range(1, DRAWINGS + 1)):
                 gaps = [f"{n:02d}" for n in range(1, DRAWINGS + 1) if n not in numbers]
                 named = f"; missing: {_some(gaps)}" if gaps else ""
-                raise DataError(f"{half.path}: {name} has {len(members)} drawings, not {DRAWINGS}{named}. {_AGAIN}")
-
-
-def decode(path: Path, characters: Characters) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    """Yield (class name, uint8 [20, 1, 28, 28]) per character; raises DataError that names a damaged drawing."""
-    with _reader(path) as read:
-        for name, members in characters.items():
-            images = []
-            for member in members:
-                try:
-                    images.append(decode_drawing(read(member)))
-                except Exception as error:  # zipfile and Pillow answer damaged bytes with a dozen unrelated types
-                    raise _damaged(path, error, member) from error
-            yield name, np.stack(images)[:, None]
-
-
-@contextmanager
-def _reader(path: Path) -> Iterator[Callable[[str], bytes]]:
-    """Yield a function from a drawing's path to its bytes; nothing is ever extracted to disk."""
-
-    def limited(size: int) -> None:
-        if size > MEMBER_LIMIT:
-            raise ValueError(f"{size:,} bytes are no drawing of {DRAWN_SIZE}x{DRAWN_SIZE}")
-
-    def from_folder(member: str) -> bytes:
-        limited((path / member).stat().st_size)
-        return (path / member).read_bytes()
-
-    if path.is_dir():
-        yield from_folder
-        return
-    with zipfile.ZipFile(path) as archive:
-
-        def from_archive(member: str) -> bytes:
-            info = archive.getinfo(member)
-            limited(info.file_size)
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError("it is neither stored nor deflated")  # zipfile inflates the others without bound
-            with archive.open(info) as file:
-                return file.read(MEMBER_LIMIT)  # a bare read() would trust the member to be as small as it says
-
-        yield from_archive
+                raise DataError(f"{half}: {name} has {len(members)} drawings, not {DRAWINGS}{named}. {_AGAIN}")
 
 
 def decode_drawing(data: bytes) -> npt.NDArray[np.uint8]:
@@ -245,14 +141,16 @@ def decode_drawing(data: bytes) -> npt.NDArray[np.uint8]:
     return 255 - np.asarray(small)
 
 
+def _decode_or_say(data: bytes) -> npt.NDArray[np.uint8] | str:
+    try:
+        return decode_drawing(data)
+    except UnidentifiedImageError:
+        return "it is no PNG image"
+    except Exception as error:  # Pillow answers damaged bytes with a dozen unrelated types
+        return describe_damage(error)
+
+
 _AGAIN = "Move it away and run `fewshot-km data fetch omniglot`"
-
-
-def _damaged(path: Path, error: Exception, member: str | None = None) -> DataError:
-    where = f"drawing '{member}'" if member else "no whole archive"
-    # Pillow's own words for this show the address of a buffer
-    reason = "it is no PNG image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
-    return DataError(f"{path} is damaged: {where}: {' '.join(reason.split())}. {_AGAIN}")
 
 
 def _some(names: Sequence[str]) -> str:
