@@ -124,7 +124,10 @@ def list_grids(
         state = store.state(cell)
         found = ""
         if state == "done":
-            found = f"test accuracy {100 * store.read(cell).record['results']['test_accuracy']:.2f} %"
+            record = store.read(cell).record
+            found = f"test accuracy {100 * record['results']['test_accuracy']:.2f} %"
+            if record.get("dataset_partial"):
+                found += f"; partial: {record['dataset_partial']}"
         elif state == "failed":
             found = store.failure(cell)
         rows.append((cell.task, cell.learner, str(cell.seed), state, found))

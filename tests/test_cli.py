@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fewshot_km.cli import app
+from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.grid import ResultStore, load_grid
 from tests.grid.made_up import SMALL_GRID, store_result, write_grid
 
@@ -252,6 +253,98 @@ def test_the_errors_of_a_real_process_are_on_stderr_alone(tmp_path: Path) -> Non
     assert done.stdout == ""
     assert done.stderr.startswith("error: unknown grid 'quickstat'")
     assert done.stderr.count("\n") == 1
+
+
+PARTIAL_GRID = """
+seeds = [0]
+learners = ["anil"]
+
+[[tasks]]
+dataset = { name = "mini-imagenet", allow_partial = true }
+ways = 2
+shots = 1
+train_queries = 1
+test_queries = 1
+
+[[tasks]]
+dataset = { name = "folder", path = "zoo", size = 28, colour = "grey", fractions = [0.4, 0.3, 0.3] }
+label = "zoo"
+ways = 2
+shots = 1
+train_queries = 1
+test_queries = 1
+
+[network]
+filters = 4
+
+[inner]
+lr = 0.1
+
+[outer]
+meta_batch = 2
+iterations = 2
+
+[validation]
+every = 2
+episodes = 2
+
+[test]
+episodes = 3
+"""
+
+
+def test_a_part_of_a_data_set_and_ones_own_images_run_and_every_result_says_which(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    lists = read_class_lists("mini-imagenet")
+    folders = [f"data/mini-imagenet/{split}/{name}" for split, names in lists.items() for name in names[:2]]
+    for folder in folders + [f"data/zoo/animal {i}" for i in range(8)]:
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(noise.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / folder / f"{i}.jpg")
+    write_grid(tmp_path, PARTIAL_GRID)
+    done = fewshot_km("run", "small.toml", "--data-root", "data", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    partial = "6 of 100 classes, 12 of 60,000 images"
+    lines = done.stderr.splitlines()
+    assert len([line for line in lines if line.startswith("mini-imagenet: ") and partial in line]) == 1
+    assert len([line for line in lines if line.startswith("folder zoo: class folders")]) == 1
+    assert f"data partial: {partial}" in " ".join(done.stdout.split())
+
+    task = tmp_path / "results" / "small"
+    record = json.loads((task / "mini-imagenet-2w1s" / "anil" / "seed0" / "record.json").read_text())
+    assert record["dataset_partial"] == partial
+    assert record["config"]["task"]["dataset"] == {"name": "mini-imagenet", "allow_partial": True}
+    assert str(tmp_path) not in json.dumps(record)
+    own = json.loads((task / "zoo" / "anil" / "seed0" / "record.json").read_text())
+    assert own["dataset_partial"] is None
+    assert own["dataset_found"].startswith("class folders, split with seed 0 in zoo, 16 images of 40x30")
+    assert f"partial: {partial}" in (task / "table.md").read_text()
+    listed = fewshot_km("list", "small.toml", folder=tmp_path).stdout
+    assert f"%; partial: {partial}" in listed
+
+
+def test_data_commands_take_the_options_of_a_data_set(tmp_path: Path, in_process: InProcess) -> None:
+    for i in range(6):
+        (tmp_path / "zoo" / f"animal {i}").mkdir(parents=True)
+        Image.new("L", (9, 9), 40 * i).save(tmp_path / "zoo" / f"animal {i}" / "a.png")
+    options = ("--data-root", tmp_path, "--option", "path=zoo", "--option", "size=12", "--option", 'colour="grey"')
+    info = in_process("data", "info", "folder", *options).stdout
+    assert "6, 12x12, 1 channel\n" in info
+    assert "found          class folders, split with seed 0 in zoo, 6 images of 9x9, brought to 12x12" in info
+    (cache,) = re.findall(r"cache +([0-9.]+) (bytes|kB) in (.*\.npy)", info)
+    unit = {"bytes": 1, "kB": 1000}[cache[1]]
+    assert float(cache[0]) * unit == pytest.approx(Path(cache[2]).stat().st_size, rel=0.1)
+    out = ("--split", "train", "--out", "sheet.png")
+    assert in_process("data", "show", "folder", *options, *out).exit_code == 0
+    assert in_process("data", "verify", "folder", *options).exit_code == 0
+    Path(cache[2]).write_bytes(Path(cache[2]).read_bytes()[:-1] + b"x")
+    harmed = in_process("data", "verify", "folder", *options)
+    assert harmed.exit_code == 2
+    assert f"have changed: delete {cache[2]}" in harmed.output
+    for wrong, says in (("path", "write KEY=VALUE"), ("=x", "write KEY=VALUE"), ("sise=3", "has no option 'sise'")):
+        refused = in_process("data", "info", "folder", "--option", wrong)
+        assert refused.exit_code == 2
+        assert says in refused.output
 
 
 def test_data_commands_describe_verify_and_draw(tmp_path: Path, in_process: InProcess) -> None:

@@ -184,7 +184,9 @@ def _write_images(
         os.posix_fallocate(file.fileno(), start, size)  # a disk without room says so now, not after an hour
     console = Console(stderr=True)
     done = 0
-    what = f"{label}: {total:,} images, once"
+    what = f"{label}: reading {total:,} images, once"
+    if not console.is_terminal:
+        print(what, file=sys.stderr)
     shown = track(images, what, total, console=console, transient=True, disable=not console.is_terminal)
     for slot, image in shown:
         file.seek(start + slot * image.nbytes)

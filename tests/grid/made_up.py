@@ -55,6 +55,7 @@ def store_result(
     dataset_digest: str = "d",
     adapted: int = 7,
     commit: str | None = None,
+    partial: str | None = None,
 ) -> None:
     training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, [HistoryRow(4, 1.0, 0.4, 0.5, 0.1)])
     results = {
@@ -65,6 +66,7 @@ def store_result(
     record = {
         "config_digest": cell.config.digest(),
         "dataset_digest": dataset_digest,
+        "dataset_partial": partial,
         "results": results,
         "environment": {"git_commit": commit, "fewshot_km": "1", "libraries": {"torch": "2"}, "device": "cpu"},
     }

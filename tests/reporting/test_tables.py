@@ -68,6 +68,27 @@ def test_cells_without_a_result_stay_visible(grid: Grid, store: ResultStore) -> 
     assert [cell.strip() for cell in row[3:8]] == ["–", "–", "–", "0 of 2", "–"]
 
 
+def test_a_part_of_a_data_set_is_said_in_every_row_and_file(grid: Grid, store: ResultStore) -> None:
+    for cell in grid.cells:
+        store_result(store, cell, np.array([0.2, 0.4, 0.6, 0.4, 0.4]), partial="25 of 100 classes, 9 of 600 images")
+    table = results_table(grid, store)
+    said = "partial: 25 of 100 classes, 9 of 600 images"
+    assert pd.read_csv(io.StringIO(to_csv(table)))["data"].tolist() == [said, said]
+    lines = to_markdown(table).splitlines()
+    rows = [line for line in lines if line.startswith("| glyphs")]
+    assert len(rows) == 2
+    assert all(said in row for row in rows)
+    assert any(line.startswith("- partial: ") for line in lines)
+
+
+def test_a_whole_data_set_needs_no_column(grid: Grid, store: ResultStore) -> None:
+    for cell in grid.cells:
+        store_result(store, cell, np.array([0.2, 0.4, 0.6, 0.4, 0.4]))
+    table = results_table(grid, store)
+    assert "partial" not in to_markdown(table)
+    assert pd.read_csv(io.StringIO(to_csv(table)))["data"].tolist() == ["complete", "complete"]
+
+
 def test_tables_regenerate_byte_for_byte(grid: Grid, store: ResultStore) -> None:
     for cell in grid.cells:
         store_result(store, cell, np.random.default_rng(cell.seed).random(5))
