@@ -42,8 +42,18 @@ OMNIGLOT_FILES = (
     RemoteFile(f"{_OMNIGLOT_URL}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718", "omniglot"),
     RemoteFile(f"{_OMNIGLOT_URL}/images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811", "omniglot"),
 )
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+CIFAR100_FILES = (RemoteFile(_CIFAR_URL, "eb9058c3a382ffc7106e4002c42a8d85", "cifar-100"),)
+_CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+CUB_FILES = (RemoteFile(_CUB_URL, "97eceeb196236b17998738112f37df78", "cub"),)
 
-FETCHABLE: Mapping[str, Sequence[RemoteFile]] = {"omniglot": OMNIGLOT_FILES, "omniglot-vinyals": OMNIGLOT_FILES}
+FETCHABLE: Mapping[str, Sequence[RemoteFile]] = {
+    "omniglot": OMNIGLOT_FILES,
+    "omniglot-vinyals": OMNIGLOT_FILES,
+    "cifar-fs": CIFAR100_FILES,
+    "fc100": CIFAR100_FILES,
+    "cub": CUB_FILES,
+}
 
 
 def fetch(name: str, data_root: Path, fetchable: Mapping[str, Sequence[RemoteFile]] = FETCHABLE) -> list[Path]:

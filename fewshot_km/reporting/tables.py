@@ -108,8 +108,8 @@ def _notes(frame: pd.DataFrame, mixed: Mapping[str, Sequence[str]]) -> tuple[str
         notes.append("norm batch: statistics of the batch at hand, at test too (transductive), as in MAML.")
     if (frame["data"] != COMPLETE).any():
         notes.append(
-            "partial: so much of the published data set was there; these accuracies compare with none on all of it, nor on "
-            "another part."
+            "partial: so much of the published data set was there; such accuracies compare with none on all of it, nor "
+            "on another part."
         )
     notes += [f"Cells differ in {what}: {', '.join(seen)}." for what, seen in mixed.items() if len(seen) > 1]
     if (frame["seeds_done"] < frame["seeds"]).any():
