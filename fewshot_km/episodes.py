@@ -5,6 +5,7 @@ ones, and a run can be cut into shards or go on after a stop without replaying w
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.base import Dataset
 from fewshot_km.errors import DataError
 
@@ -58,8 +60,8 @@ class EpisodeSampler:
     """Draws the episodes of one split, task spec and stream.
 
     `images` is the bank's uint8 tensor on the device that computes, where episodes become float; samplers of one bank
-    can share it. Without it the bank's own memory is used, on the CPU. Raises DataError where the split has fewer
-    classes than ways, or a class fewer images than shots + queries.
+    can share it. Without it the bank itself is read, which may be larger than memory, on the CPU. Raises
+    DataError where the split has fewer classes than ways, or a class fewer images than shots + queries.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class EpisodeSampler:
         self._starts = dataset.bank.starts
         self._counts = dataset.bank.counts
         self._key = _stream_key(split, spec, stream)
-        self._images = torch.from_numpy(dataset.bank.images) if images is None else images
+        self._images = bank_tensor(dataset.bank) if images is None else images
         self._labels = {
             count: torch.arange(spec.ways, device=self._images.device).repeat_interleave(count)
             for count in (spec.shots, spec.queries)
@@ -99,6 +101,13 @@ class EpisodeSampler:
         """Episodes 0 to count-1 in batches of at most `size` tasks."""
         for start in range(0, count, size):
             yield self.draw(range(start, min(start + size, count)))
+
+
+def bank_tensor(bank: ImageBank) -> Tensor:
+    """The bank's images as a tensor over the same memory, uint8 [M, C, H, W], to be read only: it may be a file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(bank.images)
 
 
 def draw_image_ids(

@@ -89,8 +89,8 @@ class ImageBank:
         """The bank saved at `path`, memory-mapped; None where there is none, or only a part of one."""
         try:
             index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            # copy-on-write: pages stay shared with the file, and torch accepts the array without a warning
-            images = np.lib.format.open_memmap(path, mode="c")
+            # read-only: a copy-on-write map is refused where the file is larger than memory
+            images = np.lib.format.open_memmap(path, mode="r")
             starts = np.cumsum([0] + index["counts"]).astype(np.int64)
             names = tuple(index["class_names"])
             digest = str(index["digest"])

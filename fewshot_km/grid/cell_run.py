@@ -11,7 +11,7 @@ import torch
 
 from fewshot_km.datasets import Dataset
 from fewshot_km.engine import MetaTraining, OuterLoop, Progress, evaluate, meta_train
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
 from fewshot_km.networks import Network, build_network
@@ -53,7 +53,7 @@ def make_streams(config: CellConfig, dataset: Dataset, device: torch.device) -> 
     task = config.task
     train = TaskSpec(task.ways, task.shots, task.train_queries)
     test = TaskSpec(task.ways, task.shots, task.test_queries)
-    images = torch.from_numpy(dataset.bank.images).to(device)  # once for all three
+    images = bank_tensor(dataset.bank).to(device)  # once for all three
     return Streams(
         EpisodeSampler(dataset, "train", train, Stream("train", config.seed), images),
         EpisodeSampler(dataset, "val", test, VALIDATION_STREAM, images),

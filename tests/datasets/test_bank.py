@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fewshot_km.datasets import Dataset
 from fewshot_km.datasets.bank import ImageBank
+from fewshot_km.datasets.splits import Split
+from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
 from fewshot_km.errors import DataError
 
 Images = npt.NDArray[np.uint8]
@@ -100,13 +103,38 @@ def test_a_saved_bank_is_mapped_into_memory_unchanged(bank: ImageBank, tmp_path:
     assert opened.is_intact()
 
 
-def test_writing_into_a_mapped_bank_leaves_the_file_as_it_was(bank: ImageBank, tmp_path: Path) -> None:
+def test_a_mapped_bank_cannot_be_written_into(bank: ImageBank, tmp_path: Path) -> None:
     bank.save(tmp_path / "bank.npy")
     before = (tmp_path / "bank.npy").read_bytes()
     opened = ImageBank.open(tmp_path / "bank.npy")
     assert opened is not None
-    opened.images[:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        opened.images[:] = 0
     assert (tmp_path / "bank.npy").read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="needs POSIX to know the memory's size")
+def test_a_bank_larger_than_memory_can_be_opened_and_read(tmp_path: Path) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = 2 * memory // (1 << 20)
+    path = tmp_path / "bank.npy"
+    with path.open("wb") as file:  # sparse: it takes no room
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, 1, 1024, 1024)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        try:
+            file.truncate(start + count * (1 << 20))
+        except OSError:
+            pytest.skip("this file system has no sparse files of that size")
+        file.seek(-1, 2)
+        file.write(b"\x33")
+    path.with_suffix(".json").write_text(json.dumps({"digest": "", "class_names": ["a"], "counts": [count]}))
+    opened = ImageBank.open(path)
+    assert opened is not None
+    dataset = Dataset("large", opened, {"test": Split("test", np.array([[0]]), "")})
+    sampler = EpisodeSampler(dataset, "test", TaskSpec(1, 1, 1), Stream("test", 0))
+    assert sampler.draw([0]).support_x.shape == (1, 1, 1, 1024, 1024)
+    assert bank_tensor(opened)[-1, 0, -1, -1] == 0x33
 
 
 def test_one_flipped_bit_on_disk_is_noticed(bank: ImageBank, tmp_path: Path) -> None:
@@ -143,7 +171,10 @@ WRITER = """
 import sys, time
 from pathlib import Path
 import numpy as np
+from fewshot_km.datasets import Dataset
 from fewshot_km.datasets.bank import ImageBank
+from fewshot_km.datasets.splits import Split
+from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
 images = [np.full((400, 1, 28, 28), c, np.uint8) for c in range(20)]
 bank = ImageBank.from_classes([str(c) for c in range(20)], images)
 print("ready", flush=True)

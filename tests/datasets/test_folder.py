@@ -21,6 +21,7 @@ from fewshot_km.datasets.folder import split_classes
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid import load_grid
+from tests.datasets.made_files import write
 
 CLASSES = ["ant", "bee", "cat", "dog", "elk", "fox"]
 
@@ -36,12 +37,6 @@ def encode(image: Image.Image, form: str = "PNG") -> bytes:
     out = io.BytesIO()
     image.save(out, form)
     return out.getvalue()
-
-
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
 
 
 def animals(images: int = 3) -> dict[str, bytes]:
