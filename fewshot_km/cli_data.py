@@ -95,9 +95,7 @@ def verify(name: Name, option: DatasetOptions = None, data_root: DataRoot = None
     """Check that the pixels still have the digest that they were stored under."""
     dataset = _load(name, option, data_root, plugin)
     if not dataset.bank.is_intact():
-        raise DataError(
-            f"the cached pixels of '{name}' have changed: delete {dataset.bank.path}, then it is made anew"
-        )
+        raise DataError(f"the cached pixels of '{name}' have changed: delete {dataset.bank.path}, then it is made anew")
     print(f"{name}: intact, pixels {dataset.bank.digest}")
 
 

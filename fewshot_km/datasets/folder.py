@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fewshot_km.datasets.archives import open_tree
 from fewshot_km.datasets.bank_cache import ClassFiles, Prepared, announce, bank_from_files, prepare
 from fewshot_km.datasets.base import DATASETS, Dataset
-from fewshot_km.datasets.file_trees import FileTree, open_tree, sort_key
+from fewshot_km.datasets.file_trees import FileTree, sort_key
 from fewshot_km.datasets.image_files import ImageForm, image_suffixes
 from fewshot_km.datasets.locating import place_name
 from fewshot_km.datasets.published import class_names, images_among, merged, split_folders

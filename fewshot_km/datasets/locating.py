@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fewshot_km.datasets.file_trees import ArchiveTree, FileTree, FolderTree, is_archive, open_tree, sort_key
+from fewshot_km.datasets.archives import ArchiveTree, is_archive, open_tree
+from fewshot_km.datasets.file_trees import FileTree, FolderTree, sort_key
 
 
 def find_trees(

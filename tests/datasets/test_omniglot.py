@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from fewshot_km.datasets.archives import open_tree
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.base import DATASETS
-from fewshot_km.datasets.file_trees import open_tree
 from fewshot_km.datasets.omniglot import decode_drawing, load_bank, read_bank
 from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, cache_root
