@@ -31,7 +31,7 @@ from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.errors import DataError, describe_error
 
 MINI_IMAGENET = Published("mini-imagenet", 600, 60_000)
-FORM = ImageForm(84)  # [C]: resized with Lanczos, the ratio of the sides not kept
+FORM = ImageForm(84)  # MAML's code resizes with Lanczos, the ratio of the sides not kept
 RECIPE = f"mini-imagenet 1: {FORM}"  # change it with the reading: older caches are then left alone
 
 PICKLES = re.compile(
