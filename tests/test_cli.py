@@ -325,8 +325,8 @@ def test_a_part_of_a_data_set_and_ones_own_images_run_and_every_result_says_whic
 
 def test_data_commands_take_the_options_of_a_data_set(tmp_path: Path, in_process: InProcess) -> None:
     for i in range(6):
-        (tmp_path / "zoo" / f"animal {i}").mkdir(parents=True)
-        Image.new("L", (9, 9), 40 * i).save(tmp_path / "zoo" / f"animal {i}" / "a.png")
+        (tmp_path / "zoo" / f"動物 {i}").mkdir(parents=True)
+        Image.new("L", (9, 9), 40 * i).save(tmp_path / "zoo" / f"動物 {i}" / "a.png")
     options = ("--data-root", tmp_path, "--option", "path=zoo", "--option", "size=12", "--option", 'colour="grey"')
     info = in_process("data", "info", "folder", *options).stdout
     assert "6, 12x12, 1 channel\n" in info

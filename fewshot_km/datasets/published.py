@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from fewshot_km.datasets.file_trees import sort_key
@@ -30,12 +31,12 @@ class Published:
     images_per_class: int | None
     images: int
 
-    @property
+    @cached_property
     def lists(self) -> dict[str, list[str]]:
         """The frozen class lists."""
         return read_class_lists(self.name)
 
-    @property
+    @cached_property
     def owner(self) -> dict[str, str]:
         """Class name -> its split."""
         return {name: split for split, names in self.lists.items() for name in names}

@@ -1,5 +1,6 @@
 """Pictures of data: classes of a split, or the support and query images of one episode."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps:
     axes.set_title(title, fontsize=9, loc="left")
     for gap in gaps:
         axes.axvline(gap * (width + 2) - 0.5, color="tab:orange", linewidth=2)
-    # tight: around names and title too, however long they are
-    figure.savefig(
-        out, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Date": None} if out.suffix == ".svg" else None
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box, where no font has a name's letters
+        # tight: around names and title too, however long they are
+        figure.savefig(
+            out, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Date": None} if out.suffix == ".svg" else None
+        )
