@@ -18,11 +18,14 @@ from fewshot_km.cli_data import data_commands
 from fewshot_km.cli_options import DataRoot, Plugins, load_plugins
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.storage import default_data_root, write_text
+from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine.choice import AUTO, check_execution
 from fewshot_km.engine.devices import choose_device
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import GridDisplay
 from fewshot_km.grid.run import run_grid
+from fewshot_km.grid.team import Team, choose_devices, follow, follows
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
 from fewshot_km.plugins import load_entry_points
@@ -89,7 +92,7 @@ def quickstart(ctx: typer.Context) -> None:
     """
     load_entry_points()
     if ctx.invoked_subcommand is None:
-        _run("quickstart", DEFAULT_RESULTS, None, "auto")
+        _run("quickstart", DEFAULT_RESULTS, None, "auto", "auto", AUTO, None, [])
 
 
 @app.command()
@@ -98,11 +101,20 @@ def run(
     results: Results = DEFAULT_RESULTS,
     data_root: DataRoot = None,
     device: Device = "auto",
+    devices: Annotated[
+        str, typer.Option(help="Processes that share each meta-batch: auto (CPU: one per core; GPU: one) or a number.")
+    ] = "auto",
+    execution: Annotated[
+        str, typer.Option(help=f"How tasks are run: auto (the fastest, measured once), {', '.join(EXECUTIONS)}.")
+    ] = AUTO,
+    task_chunk: Annotated[
+        int | None, typer.Option(min=1, help="Tasks at once in each process.", show_default="what fits into memory")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Run the cells of a grid that are not done yet, then print and save its table."""
     load_plugins(plugin)
-    _run(grid, results, data_root, device)
+    _run(grid, results, data_root, device, devices, execution, task_chunk, plugin or [])
 
 
 @app.command("list")
@@ -172,20 +184,39 @@ def datasets(pattern: Pattern = "*", plugin: Plugins = None) -> None:
     _print_registry(DATASETS, pattern)
 
 
-def _run(name: str, results: Path, data_root: Path | None, device: str) -> None:
+def _run(
+    name: str,
+    results: Path,
+    data_root: Path | None,
+    device: str,
+    devices: str,
+    execution: str,
+    task_chunk: int | None,
+    plugins: list[Path],
+) -> None:
+    chosen = choose_device(device)
+    root = data_root or default_data_root()
+    if follows():
+        follow(root, chosen)
+        return
+    check_execution(execution)
     grid = load_grid(find_grid(name))
     store = ResultStore(results, grid.name)
-    chosen = choose_device(device)
+    processes = choose_devices(devices, chosen)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
     console = Console(stderr=True)
     if waiting:
         done = len(grid.cells) - len(waiting)
         console.print(
-            f"{grid.name}: {len(waiting)} cells to run" + (f", {done} done before" if done else "") + f", on {chosen}",
+            f"{grid.name}: {len(waiting)} cells to run"
+            + (f", {done} done before" if done else "")
+            + f", on {chosen}"
+            + (f", {processes} processes" if processes > 1 else ""),
             highlight=False,
         )
-        with GridDisplay(len(waiting), console) as display:
-            failed = run_grid(grid, waiting, store, data_root or default_data_root(), chosen, display)
+        command = ["run", name, f"--data-root={root}", f"--device={device}", *(f"--plugin={path}" for path in plugins)]
+        with Team(processes, chosen, command) as team, GridDisplay(len(waiting), console) as display:
+            failed = run_grid(grid, waiting, store, root, team, display, execution=execution, task_chunk=task_chunk)
     else:
         console.print(f"{grid.name}: all {len(grid.cells)} cells are done; nothing to run", highlight=False)
         failed = []

@@ -6,7 +6,7 @@ ones, and a run can be cut into shards or go on after a stop without replaying w
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,9 @@ class Episode:
     def __len__(self) -> int:
         return len(self.support_x)
 
+    def __getitem__(self, tasks: slice) -> "Episode":
+        return Episode(self.support_x[tasks], self.support_y[tasks], self.query_x[tasks], self.query_y[tasks])
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -79,6 +82,12 @@ class EpisodeSampler:
         }
         _check_task_fits(dataset, split, spec)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        _, channels, height, width = self._images.shape
+        return channels, height, width
+
     def image_ids(self, indices: Sequence[int] | range) -> npt.NDArray[np.int64]:
         """Bank positions of the episodes, int64 [T, N, K + Q]: row = label, the first K columns are the support."""
         return draw_image_ids(self._classes, self._starts, self._counts, self.spec, self._key, indices)
@@ -88,7 +97,9 @@ class EpisodeSampler:
         ids = self.image_ids(indices)
         tasks, shots = len(ids), self.spec.shots
         support, query = ids[:, :, :shots].reshape(tasks, -1), ids[:, :, shots:].reshape(tasks, -1)
-        flat = torch.from_numpy(np.concatenate([support.ravel(), query.ravel()])).to(self._images.device)
+        flat = torch.from_numpy(np.concatenate([support.ravel(), query.ravel()]))
+        if self._images.is_cuda:  # from pinned memory, the copy need not wait for what the device is doing
+            flat = flat.pin_memory().to(self._images.device, non_blocking=True)
         images = self._images.index_select(0, flat).to(torch.float32).div_(255)
         return Episode(
             support_x=images[: support.size].reshape(*support.shape, *images.shape[1:]),
@@ -96,11 +107,6 @@ class EpisodeSampler:
             query_x=images[support.size :].reshape(*query.shape, *images.shape[1:]),
             query_y=self._labels[self.spec.queries].expand(tasks, -1),
         )
-
-    def batches(self, count: int, size: int) -> Iterator[Episode]:
-        """Episodes 0 to count-1 in batches of at most `size` tasks."""
-        for start in range(0, count, size):
-            yield self.draw(range(start, min(start + size, count)))
 
 
 def bank_tensor(bank: ImageBank) -> Tensor:

@@ -1,5 +1,6 @@
 """Shared fixtures: every test has its own cache and data root, so that none reads or writes the user's."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import settings
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE
 
 torch.set_num_threads(1)  # the networks here are tiny; and threads of two test runs at once would starve each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the processes that tests start
 
 settings.register_profile("suite", deadline=None)  # a slow machine is no defect
 settings.load_profile("suite")

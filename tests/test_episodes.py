@@ -179,11 +179,12 @@ def test_a_memory_mapped_bank_gives_the_same_episodes(tmp_path: Path) -> None:
     assert torch.equal(one.query_x, two.query_x)
 
 
-def test_batches_cover_every_index_once() -> None:
+def test_tasks_can_be_taken_from_a_batch() -> None:
     sampler = EpisodeSampler(numbered_dataset([6] * 10), "train", TaskSpec(3, 2, 2), Stream("train", 0))
-    sizes, parts = zip(*((len(b), b.query_x) for b in sampler.batches(10, 4)), strict=True)
-    assert sizes == (4, 4, 2)
-    assert torch.equal(torch.cat(parts), sampler.draw(range(10)).query_x)
+    part, alone = sampler.draw(range(10))[3:5], sampler.draw(range(3, 5))
+    assert len(part) == 2
+    for name in ("support_x", "support_y", "query_x", "query_y"):
+        assert torch.equal(getattr(part, name), getattr(alone, name))
 
 
 def test_tasks_that_do_not_fit_are_refused_with_the_numbers() -> None:

@@ -114,8 +114,9 @@ def measure_opening(folder: Path) -> Opened:
     dataset = load(folder)
     seconds = time.perf_counter() - began
     opened = resident()
-    for _ in EpisodeSampler(dataset, "train", TASKS[0], Stream("train", 0)).batches(EPISODES, META_BATCH):
-        pass
+    sampler = EpisodeSampler(dataset, "train", TASKS[0], Stream("train", 0))
+    for first in range(0, EPISODES, META_BATCH):
+        sampler.draw(range(first, first + META_BATCH))
     return Opened(seconds, before, opened, resident())
 
 
@@ -235,7 +236,7 @@ def measure(folder: Path, classes: int, images: int, python: str) -> dict[str, A
         "build_s": seconds,
         "open": vars(runs[PROCESSES // 2]),
         "tasks_per_s": rates,
-        "environment": describe_environment(torch.device("cpu")),
+        "environment": describe_environment(torch.device("cpu"), ranks=1),
     }
 
 

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from fewshot_km.datasets import Dataset
-from fewshot_km.engine import MetaTraining, OuterLoop, Progress, evaluate, meta_train
+from fewshot_km.engine import Choice, MetaTraining, OuterLoop, Progress, Ranks, choose_engine, evaluate, meta_train
+from fewshot_km.engine.ranks import ALONE
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
@@ -30,11 +31,12 @@ class Streams:
 
 @dataclass(frozen=True)
 class CellResult:
-    """Training, the accuracy of every test episode float64 [episodes], and the numbers that sum it up."""
+    """Training, the accuracy of every test episode float64 [episodes], the numbers that sum it up, executions used."""
 
     training: MetaTraining
     accuracies: npt.NDArray[np.float64]
     summary: dict[str, Any]
+    executions: dict[str, Any]
 
 
 def make_learner(config: CellConfig, dataset: Dataset) -> Learner:
@@ -61,35 +63,69 @@ def make_streams(config: CellConfig, dataset: Dataset, device: torch.device) -> 
     )
 
 
-def run_cell(
-    config: CellConfig,
-    dataset: Dataset,
-    device: torch.device,
-    on_iteration: Callable[[Progress], None],
-    on_tested: Callable[[int], None],
-) -> CellResult:
-    """Meta-train, select on validation, test once; raises DivergenceError.
+@dataclass(frozen=True)
+class Compute:
+    """What a cell is computed with; it decides about time and rounding, never about what is computed.
 
-    `on_iteration` is told of every outer step, `on_tested` how many more test episodes are done.
+    execution, task_chunk  see `choose_engine`
     """
+
+    device: torch.device
+    ranks: Ranks = ALONE
+    execution: str = "auto"  # measured: no rule tells the fastest one in advance
+    task_chunk: int | None = None  # None: what memory allows
+
+
+class Listener(Protocol):
+    """Hears how a cell gets on."""
+
+    def chosen(self, purpose: str, choice: Choice) -> None:
+        """An execution was chosen by a new measurement."""
+
+    def trained(self, progress: Progress) -> None:
+        """An iteration of meta-training is done."""
+
+    def tested(self, episodes: int) -> None:
+        """So many more test episodes are done."""
+
+
+class Silent:
+    """Listens to nothing: for the ranks that do not speak to the user."""
+
+    def chosen(self, purpose: str, choice: Choice) -> None:
+        """Nothing."""
+
+    def trained(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def tested(self, episodes: int) -> None:
+        """Nothing."""
+
+
+def run_cell(config: CellConfig, dataset: Dataset, compute: Compute, listener: Listener) -> CellResult:
+    """Meta-train, select on validation, test once; raises DivergenceError. All ranks must call it with one config."""
     torch.manual_seed(config.seed)  # for networks that draw random numbers of their own
     learner = make_learner(config, dataset)
-    streams = make_streams(config, dataset, device)
-    meta = {name: value.to(device) for name, value in learner.init(config.seed).items()}
+    streams = make_streams(config, dataset, compute.device)
+    meta = {name: value.to(compute.device) for name, value in learner.init(config.seed).items()}
+    engine = choose_engine(
+        learner,
+        meta,
+        streams.train,
+        streams.validation,
+        meta_batch=config.outer.meta_batch,
+        train_steps=config.inner.train_steps,
+        test_steps=config.inner.test_steps,
+        ranks=compute.ranks,
+        execution=compute.execution,
+        task_chunk=compute.task_chunk,
+        on_choice=listener.chosen,
+    )
 
     def accuracies_of(
         meta: Params, sampler: EpisodeSampler, episodes: int, on_batch: Callable[[int], None] = lambda _: None
     ) -> npt.NDArray[np.float64]:
-        return evaluate(
-            learner,
-            meta,
-            sampler,
-            episodes=episodes,
-            steps=config.inner.test_steps,
-            batch=config.outer.meta_batch,
-            execution=config.outer.execution,
-            on_batch=on_batch,
-        )
+        return evaluate(engine, meta, sampler, episodes=episodes, steps=config.inner.test_steps, on_batch=on_batch)
 
     outer = OuterLoop(
         lr=config.outer.lr,
@@ -98,17 +134,16 @@ def run_cell(
         steps=config.inner.train_steps,
         clip_value=None if config.outer.clip_value == "none" else config.outer.clip_value,
         validate_every=config.validation.every,
-        execution=config.outer.execution,
     )
 
     def validate(current: Params) -> float:
         return float(accuracies_of(current, streams.validation, config.validation.episodes).mean())
 
     clock = time.monotonic()
-    training = meta_train(learner, meta, streams.train, validate, outer, on_iteration)
+    training = meta_train(engine, meta, streams.train, validate, outer, listener.trained)
     train_seconds = time.monotonic() - clock
     clock = time.monotonic()
-    accuracies = accuracies_of(training.meta, streams.test, config.test.episodes, on_tested)
+    accuracies = accuracies_of(training.meta, streams.test, config.test.episodes, listener.tested)
     test_seconds = time.monotonic() - clock
     delta_numbers, delta_bytes = delta_size(learner, training.meta, streams.validation)
     summary = {
@@ -122,7 +157,8 @@ def run_cell(
         "train_seconds": round(train_seconds, 2),
         "test_seconds": round(test_seconds, 2),
     }
-    return CellResult(training, accuracies, summary)
+    how = {"training": engine.training, "testing": engine.testing, "task_chunk": engine.task_chunk}
+    return CellResult(training, accuracies, summary, how)
 
 
 @torch.no_grad()

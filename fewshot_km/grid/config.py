@@ -117,11 +117,6 @@ class OuterConfig(Section):
         default="none",
         description="Bound on each component of the outer gradient. none: MAML clips mini-ImageNet only.",
     )
-    execution: Literal["vmap", "loop"] = Field(
-        default="vmap",
-        description="How tasks are run: all at once, or one by one. vmap: the faster one for strided networks; "
-        "loop takes less memory and is the faster one for pooled networks on a CPU.",
-    )
 
 
 class ValidationConfig(Section):

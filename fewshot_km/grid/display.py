@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from fewshot_km.engine import Choice
 from fewshot_km.engine import Progress as Iteration
 from fewshot_km.grid.grid import Cell
 
@@ -50,6 +51,11 @@ class GridDisplay:
         self._bar = self._bars.add_task(str(cell), total=cell.config.outer.iterations, detail="")
         if not self._console.is_terminal:
             self._say(cell, f"meta-training, {cell.config.outer.iterations} iterations")
+
+    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+        """One line that stays: the execution that is used, and what the others took."""
+        times = ", ".join(f"{name} {seconds:.3g}" for name, seconds in choice.seconds.items())
+        self._say(cell, f"{purpose} by '{choice.execution}' (seconds per meta-batch: {times})")
 
     def trained(self, cell: Cell, progress: Iteration) -> None:
         """Advance the bar; without a terminal, a line every ten seconds."""

@@ -14,8 +14,8 @@ import fewshot_km
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pillow", "matplotlib")
 
 
-def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Versions of the suite and of what computes for it, git commit of a checkout, device and threads."""
+def describe_environment(device: torch.device, ranks: int) -> dict[str, Any]:
+    """Versions of the suite and of what computes for it, git commit of a checkout, device, processes and threads."""
     return {
         "fewshot_km": version("fewshot_km"),
         "git_commit": git_commit(Path(fewshot_km.__file__).parent),
@@ -23,7 +23,8 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "libraries": {name: version(name) for name in LIBRARIES},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "threads": torch.get_num_threads(),
+        "ranks": ranks,
+        "threads": torch.get_num_threads(),  # of each rank
         "cores": os.cpu_count(),
     }
 

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 import torch
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.engine import Progress
+from fewshot_km.engine import Choice, Progress
+from fewshot_km.engine.choice import AUTO
 from fewshot_km.errors import ConfigError, DataError, DivergenceError, FewshotError, PluginError, describe_error
-from fewshot_km.grid.cell_run import CellResult, make_learner, make_streams, run_cell
+from fewshot_km.grid.cell_run import CellResult, Compute, make_learner, make_streams, run_cell
 from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.grid import Cell, Grid
 from fewshot_km.grid.store import ResultStore
+from fewshot_km.grid.team import Team
 
 
 class Display(Protocol):
@@ -23,8 +25,11 @@ class Display(Protocol):
     def cell_started(self, cell: Cell) -> None:
         """A cell begins."""
 
+    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+        """An execution was chosen by a new measurement."""
+
     def trained(self, cell: Cell, progress: Progress) -> None:
-        """One iteration of meta-training is done."""
+        """An iteration of meta-training is done."""
 
     def tested(self, cell: Cell, episodes: int) -> None:
         """So many more test episodes are done."""
@@ -37,9 +42,17 @@ class Display(Protocol):
 
 
 def run_grid(
-    grid: Grid, waiting: Sequence[Cell], store: ResultStore, data_root: Path, device: torch.device, display: Display
+    grid: Grid,
+    waiting: Sequence[Cell],
+    store: ResultStore,
+    data_root: Path,
+    team: Team,
+    display: Display,
+    *,
+    execution: str = AUTO,
+    task_chunk: int | None = None,
 ) -> list[Cell]:
-    """Run the waiting cells of a grid and return those that failed.
+    """Run the waiting cells of a grid and return those that failed; `execution`, `task_chunk`: see `choose_engine`.
 
     Data sets are read, and every learner is built, before the first cell starts: whatever is wrong with the grid, its
     plug-ins or the data raises here, as FewshotError, at once. A cell that fails later is marked failed, with its
@@ -51,13 +64,15 @@ def run_grid(
     for cell in {(cell.task, cell.learner): cell for cell in waiting}.values():
         _check_buildable(grid, cell, datasets[str(cell.config.task.dataset)])
     store.prepare()
-    environment = describe_environment(device)  # now: a checkout may change while this process computes
+    environment = describe_environment(team.device, team.ranks.size)  # now: a checkout may change while this runs
     failed = []
     for cell in waiting:
         display.cell_started(cell)
         started = datetime.now(UTC)
+        compute = Compute(team.device, team.ranks, execution, task_chunk)
         try:
-            result = _run_cell(cell, datasets[str(cell.config.task.dataset)], device, display)
+            team.tell(cell.config, compute)
+            result = run_cell(cell.config, datasets[str(cell.config.task.dataset)], compute, _Voice(cell, display))
         except DivergenceError as error:
             failed.append(cell)
             store.write_failure(cell, str(error))
@@ -66,25 +81,39 @@ def run_grid(
             raise
         except Exception as error:  # whatever a learner raises must not cost the cells after it
             reason = describe_error(error)
-            if "vmap" in reason:
-                reason += '; set outer.execution = "loop" for a learner that cannot run under torch.func.vmap'
+            trace = traceback.format_exc()
+            if "vmap" in reason and execution != AUTO:
+                reason += f"; this learner cannot run with --execution {execution}"
             failed.append(cell)
-            store.write_failure(cell, reason, traceback.format_exc())
+            store.write_failure(cell, reason, trace)
             display.cell_failed(cell, f"{reason} (the traceback is in {store.failure_file(cell)})")
+            if said := team.after_failure():
+                store.write_failure(cell, f"{reason}; {said}", trace)
         else:
             store.write(cell, _record(cell, datasets, result, environment, started), result.training, result.accuracies)
             display.cell_finished(cell, result.summary)
+    team.dismiss()
     return failed
 
 
-def _run_cell(cell: Cell, dataset: Dataset, device: torch.device, display: Display) -> CellResult:
-    return run_cell(
-        cell.config,
-        dataset,
-        device,
-        lambda progress: display.trained(cell, progress),
-        lambda episodes: display.tested(cell, episodes),
-    )
+class _Voice:
+    """A cell's listener: passes on what it hears, with the cell's name."""
+
+    def __init__(self, cell: Cell, display: Display) -> None:
+        self._cell = cell
+        self._display = display
+
+    def chosen(self, purpose: str, choice: Choice) -> None:
+        """An execution was chosen by a new measurement."""
+        self._display.chosen(self._cell, purpose, choice)
+
+    def trained(self, progress: Progress) -> None:
+        """An iteration of meta-training is done."""
+        self._display.trained(self._cell, progress)
+
+    def tested(self, episodes: int) -> None:
+        """So many more test episodes are done."""
+        self._display.tested(self._cell, episodes)
 
 
 def _record(
@@ -103,7 +132,7 @@ def _record(
         "dataset_found": dataset.found,
         "dataset_partial": dataset.partial,
         "results": result.summary,
-        "environment": environment,
+        "environment": {**environment, "executions": result.executions},
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -2,7 +2,11 @@
 
 from collections.abc import Iterable
 
-from fewshot_km.learners.base import GradientLearner, register
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from fewshot_km.learners.base import GradientLearner, Params, register
 
 
 @register("anil")
@@ -12,3 +16,14 @@ class ANIL(GradientLearner):
     def adapted_names(self) -> Iterable[str]:
         """Weight and bias of the head."""
         return self.head_names()
+
+    def adapt(self, meta: Params, x: Tensor, y: Tensor, *, steps: int) -> Params:
+        """The inner loop on the head. The backbone stays as it is, so the support set goes through it once."""
+        features = self._part("backbone", meta, x)
+        return self.descend(meta, lambda head: F.cross_entropy(self._part("head", head, features), y), steps=steps)
+
+    def _part(self, name: str, params: Params, x: Tensor) -> Tensor:
+        part: nn.Module = self.network.get_submodule(name)
+        own = {key.removeprefix(f"{name}."): value for key, value in params.items() if key.startswith(f"{name}.")}
+        result: Tensor = functional_call(part, own, (x,))
+        return result

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import maybe_current_level
 from torch.func import functional_call, grad
 from torch.nn import functional as F
 
@@ -86,16 +87,30 @@ class GradientLearner(ABC):
     def adapt(self, meta: Params, x: Tensor, y: Tensor, *, steps: int) -> Params:
         """`steps` of gradient descent on the support set, from the meta-parameters (MAML, Finn et al. 2017, Eq. 1)."""
 
-        def support_loss(delta: Params) -> Tensor:
-            return F.cross_entropy(self.predict(meta, delta, x), y)
+        return self.descend(meta, lambda delta: F.cross_entropy(self.predict(meta, delta, x), y), steps=steps)
 
+    def descend(self, meta: Params, loss: Callable[[Params], Tensor], *, steps: int) -> Params:
+        """The inner loop: `steps` of gradient descent on `loss`, a function of the delta, from the meta-parameters."""
         delta = {name: meta[name] for name in self._adapted}
         for _ in range(steps):
-            gradient = grad(support_loss)(delta)
-            if self.inner.order == "first":
-                gradient = {name: g.detach() for name, g in gradient.items()}
+            gradient = self._inner_gradient(loss, delta)
             delta = {name: value - self.inner.lr * gradient[name] for name, value in delta.items()}
         return delta
+
+    def _inner_gradient(self, loss: Callable[[Params], Tensor], delta: Params) -> Params:
+        """Gradient of the loss at delta, itself differentiable where an outer gradient will go through it."""
+        if torch.compiler.is_compiling() or maybe_current_level() is not None:  # under torch.func
+            gradient = grad(loss)(delta)
+            return {name: g.detach() for name, g in gradient.items()} if self.inner.order == "first" else gradient
+        second = self.inner.order == "second" and torch.is_grad_enabled()
+        with torch.enable_grad():  # plain autograd has less overhead, and keeps no graph that nobody will use
+            if not second:
+                delta = {name: value.detach() for name, value in delta.items()}
+            at = {n: value if value.requires_grad else value.detach().requires_grad_() for n, value in delta.items()}
+            gradients = torch.autograd.grad(
+                loss(at), list(at.values()), create_graph=second, allow_unused=True, materialize_grads=True
+            )
+        return dict(zip(at, gradients, strict=True))
 
     def predict(self, meta: Params, delta: Params, x: Tensor) -> Tensor:
         """Logits [M, N] of the network with the task's delta in place of the meta-parameters."""

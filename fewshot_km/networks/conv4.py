@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,8 +26,23 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[M, channels_in, H, W] -> [M, channels_out, H', W']."""
+        if self.pool and isinstance(self.norm, nn.BatchNorm2d):
+            return self._pool_early(x, self.norm)
         x = F.relu(self.norm(self.conv(x)))
         return F.max_pool2d(x, 2) if self.pool else x
+
+    def _pool_early(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        """The same, pooled before scale, shift and ReLU, which then touch a quarter of the map.
+
+        Pooling commutes with what does not decrease. Where a scale is negative, it is the kernel that changes sign:
+        the statistics of a channel change their sign with it, and scale times statistic stays.
+        """
+        conv = self.conv
+        assert conv.bias is not None
+        sign = torch.where(norm.weight < 0, -1, 1).to(x.dtype)
+        x = F.conv2d(x, conv.weight * sign[:, None, None, None], conv.bias * sign, conv.stride, conv.padding)
+        x = F.max_pool2d(F.batch_norm(x, None, None, training=True, eps=norm.eps), 2)
+        return F.relu(torch.addcmul(norm.bias[:, None, None], x, (norm.weight * sign)[:, None, None]))
 
 
 class Conv4(nn.Module):

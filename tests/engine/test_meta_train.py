@@ -8,23 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_km.datasets import Dataset, ImageBank
-from fewshot_km.datasets.splits import Split
-from fewshot_km.engine import OuterLoop, Progress, evaluate, meta_train
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.engine import EXECUTIONS, Engine, OuterLoop, Progress, evaluate, meta_train
+from fewshot_km.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import DivergenceError
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
+from tests.engine.noise import DoubleSampler, noise_sampler
 from tests.networks_under_test import SMALL_STRIDED
 
-OUTER = OuterLoop(lr=0.01, meta_batch=3, iterations=4, steps=2, clip_value=None, validate_every=2, execution="vmap")
+OUTER = OuterLoop(lr=0.01, meta_batch=3, iterations=4, steps=2, clip_value=None, validate_every=2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sampler() -> EpisodeSampler:
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 1, 28, 28), dtype=np.uint8)
-    bank = ImageBank.from_classes([str(c) for c in range(8)], pixels)
-    dataset = Dataset("noise", bank, {"train": Split("train", np.arange(8)[:, None], "")})
-    return EpisodeSampler(dataset, "train", TaskSpec(3, 1, 2), Stream("train", 0))
+    return noise_sampler()
 
 
 def make(lr: float = 0.3) -> GradientLearner:
@@ -42,8 +38,8 @@ def scripted(values: list[float]) -> Callable[[Params], float]:
 @pytest.mark.parametrize("clip_value", [None, 1e-3])
 def test_the_outer_loop_is_adam_on_the_mean_query_loss(sampler: EpisodeSampler, clip_value: float | None) -> None:
     learner = make()
-    outer = replace(OUTER, clip_value=clip_value, validate_every=100, execution="loop")
-    trained = meta_train(learner, learner.init(0), sampler, lambda _: 0.5, outer)
+    outer = replace(OUTER, clip_value=clip_value, validate_every=100)
+    trained = meta_train(Engine(learner), learner.init(0), sampler, lambda _: 0.5, outer)
 
     meta = {n: v.requires_grad_() for n, v in learner.init(0).items()}
     adam = torch.optim.Adam(meta.values(), lr=0.01)
@@ -72,12 +68,12 @@ def test_the_outer_loop_is_adam_on_the_mean_query_loss(sampler: EpisodeSampler, 
 def test_the_earliest_of_the_best_validations_is_kept(sampler: EpisodeSampler) -> None:
     learner = make()
     outer = replace(OUTER, iterations=7)
-    trained = meta_train(learner, learner.init(0), sampler, scripted([0.3, 0.7, 0.7, 0.2]), outer)
+    trained = meta_train(Engine(learner), learner.init(0), sampler, scripted([0.3, 0.7, 0.7, 0.2]), outer)
     assert (trained.best_iteration, trained.best_val_accuracy) == (4, 0.7)
     assert [row.iteration for row in trained.history] == [2, 4, 6, 7]
     assert [row.val_accuracy for row in trained.history] == [0.3, 0.7, 0.7, 0.2]
     shorter = meta_train(
-        learner, learner.init(0), sampler, lambda _: 0.5, replace(outer, iterations=4, validate_every=4)
+        Engine(learner), learner.init(0), sampler, lambda _: 0.5, replace(outer, iterations=4, validate_every=4)
     )
     assert all(torch.equal(trained.meta[n], shorter.meta[n]) for n in shorter.meta)
 
@@ -86,14 +82,14 @@ def test_training_starts_from_the_given_parameters_and_leaves_them(sampler: Epis
     learner = make()
     meta = learner.init(0)
     kept = {n: v.clone() for n, v in meta.items()}
-    meta_train(learner, meta, sampler, lambda _: 0.5, OUTER)
+    meta_train(Engine(learner), meta, sampler, lambda _: 0.5, OUTER)
     assert all(torch.equal(meta[n], kept[n]) for n in kept)
 
 
 def test_every_iteration_is_reported(sampler: EpisodeSampler) -> None:
     seen: list[Progress] = []
     learner = make()
-    meta_train(learner, learner.init(0), sampler, scripted([0.3, 0.7]), OUTER, seen.append)
+    meta_train(Engine(learner), learner.init(0), sampler, scripted([0.3, 0.7]), OUTER, seen.append)
     assert [p.iteration for p in seen] == [1, 2, 3, 4]
     assert [p.val_accuracy for p in seen] == [None, 0.3, 0.3, 0.7]
 
@@ -101,37 +97,76 @@ def test_every_iteration_is_reported(sampler: EpisodeSampler) -> None:
 def test_a_loss_that_is_not_finite_stops_training(sampler: EpisodeSampler) -> None:
     learner = make(lr=1e30)
     with pytest.raises(DivergenceError, match=r"outer loss became (nan|inf) at iteration 1: lower inner.lr"):
-        meta_train(learner, learner.init(0), sampler, lambda _: 0.5, OUTER)
+        meta_train(Engine(learner), learner.init(0), sampler, lambda _: 0.5, OUTER)
 
 
-def test_evaluation_does_not_depend_on_the_batch(sampler: EpisodeSampler) -> None:
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execution: str) -> None:
     learner = make()
     meta = {n: v.double() for n, v in learner.init(0).items()}
-    batches: list[int] = []
+    told: list[int] = []
     results = [
         evaluate(
-            learner,
+            Engine(learner, testing=execution, task_chunk=chunk),
             meta,
             DoubleSampler(sampler),
             episodes=7,
             steps=2,
-            batch=b,
-            execution="vmap",
-            on_batch=batches.append,
+            on_batch=told.append,
         )
-        for b in (1, 3, 7)
+        for chunk in (1, 3, 7)
     ]
     assert all(np.array_equal(r, results[0]) for r in results)
-    assert batches == [1] * 7 + [3, 3, 1] + [7]
+    assert told == [1] * 7 + [3, 3, 1] + [7]
     assert set(np.round(results[0] * 6, 9)) <= set(range(7))  # sixths: six query images an episode
+    one = EXECUTIONS["plain"].count_correct(learner, meta, DoubleSampler(sampler).draw([4]), 2)
+    assert results[0][4] == int(one) / 6
 
 
-class DoubleSampler(EpisodeSampler):
-    """The same episodes in float64, where the order of operations cannot change a prediction."""
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_the_outer_step_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execution: str) -> None:
+    learner = make()
+    meta = {n: v.double() for n, v in learner.init(0).items()}
+    engines = [Engine(learner, training=execution, task_chunk=chunk) for chunk in (7, 1, 3)]
+    steps = [engine.outer_step(meta, DoubleSampler(sampler), range(3, 10), steps=2) for engine in engines]
+    outcome = EXECUTIONS["plain"].outer_gradient(learner, meta, DoubleSampler(sampler).draw(range(3, 10)), 2)
+    for step in steps:
+        assert float(step.loss) == pytest.approx(float(outcome.losses.mean()), rel=1e-12)
+        assert float(step.accuracy) == pytest.approx(float(outcome.accuracies.mean()), rel=1e-12)
+        for n in meta:
+            torch.testing.assert_close(step.gradient[n], outcome.gradient[n] / 7, rtol=1e-9, atol=1e-12)
 
-    def __init__(self, sampler: EpisodeSampler) -> None:
-        self.__dict__ = sampler.__dict__
 
-    def draw(self, indices: object) -> object:  # type: ignore[override]
-        episode = super().draw(indices)  # type: ignore[arg-type]
-        return replace(episode, support_x=episode.support_x.double(), query_x=episode.query_x.double())
+def test_where_memory_runs_out_fewer_tasks_are_run_at_once(
+    sampler: EpisodeSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocator's own error, for more tasks than two: a learner that asks for more than any machine has."""
+    learner = make()
+    meta = learner.init(0)
+    tasks_at_once: list[int] = []
+    draw = sampler.draw
+
+    def greedy(indices: range) -> Episode:
+        tasks_at_once.append(len(indices))
+        if len(indices) > 2:
+            torch.empty(2**58)
+        return draw(indices)
+
+    monkeypatch.setattr(sampler, "draw", greedy)
+    engine = Engine(learner, task_chunk=8)
+    with pytest.warns(UserWarning, match="tasks at once do not fit into memory") as noted:
+        step = engine.outer_step(meta, sampler, range(9), steps=1)
+    said = [str(n.message) for n in noted]
+    assert said == [f"{n} tasks at once do not fit into memory: going on with {n // 2}" for n in (8, 4)]
+    assert tasks_at_once == [8, 4, 2, 2, 2, 2, 1]
+    assert engine.task_chunk == 2  # remembered: the next step begins with it
+    expected = Engine(learner, task_chunk=1).outer_step(meta, sampler, range(9), steps=1)
+    torch.testing.assert_close(step.gradient["head.weight"], expected.gradient["head.weight"])
+
+    def hungry(indices: range) -> Episode:
+        torch.empty(2**58)
+        return draw(indices)
+
+    monkeypatch.setattr(sampler, "draw", hungry)
+    with pytest.warns(UserWarning, match="do not fit"), pytest.raises(RuntimeError, match="allocate"):
+        engine.outer_step(meta, sampler, range(2), steps=1)

@@ -12,10 +12,11 @@ from torch import nn
 
 from fewshot_km.datasets import DATASETS, Dataset, ImageBank
 from fewshot_km.datasets.splits import make_splits
-from fewshot_km.engine import Progress
+from fewshot_km.engine import EXECUTIONS, Choice, Progress
 from fewshot_km.errors import ConfigError, DataError, PluginError
 from fewshot_km.grid import Cell, ResultStore
 from fewshot_km.grid.run import run_grid
+from fewshot_km.grid.team import Team
 from fewshot_km.learners import LEARNERS, GradientLearner, Params
 from fewshot_km.networks import NETWORKS
 from tests.grid.made_up import SMALL_GRID, small_grid
@@ -32,8 +33,12 @@ class Log:
         self.failed: dict[str, str] = {}
         self.iterations = 0
         self.episodes = 0
+        self.choices: dict[tuple[str, str], Choice] = {}
 
     def cell_started(self, cell: Cell) -> None: ...
+
+    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+        self.choices[str(cell), purpose] = choice
 
     def trained(self, cell: Cell, progress: Progress) -> None:
         self.iterations += 1
@@ -66,30 +71,31 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> None:
     DATASETS._entries["noise"] = lambda data_root: noise_dataset(0)
 
 
-def run(folder: Path, text: str) -> tuple[Log, ResultStore]:
+def run(folder: Path, text: str, execution: str = "plain") -> tuple[Log, ResultStore]:
     grid, log = small_grid(folder, text), Log()
     store = ResultStore(folder / "results", grid.name)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
-    failed = run_grid(grid, waiting, store, folder, CPU, log)
+    with Team(1, CPU, []) as team:
+        failed = run_grid(grid, waiting, store, folder, team, log, execution=execution)
     assert [str(cell) for cell in failed] == list(log.failed)
     return log, store
 
 
+@pytest.mark.parametrize("execution", ["auto", *EXECUTIONS])
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ("filters = 8", "filters = 8"),
         ("filters = 8", 'filters = 8\ndownsampling = "pool"'),
         ("filters = 8", 'filters = 8\nnorm = "group"'),
-        ("iterations = 4", 'iterations = 4\nexecution = "loop"'),
         ("iterations = 4", "iterations = 4\nclip_value = 10.0"),
         ("lr = 0.4", 'lr = 0.4\norder = "first"'),
         ("lr = 0.4", "lr = 0.4\ntrain_steps = 3"),
         ("[network]", '[[tasks]]\ndataset = "noise"\nways = 3\nshots = 2\n\n[network]'),
     ],
 )
-def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str) -> None:
-    log, store = run(tmp_path, NOISE_GRID.replace(old, new))
+def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str, execution: str) -> None:
+    log, store = run(tmp_path, NOISE_GRID.replace(old, new), execution)
     cells = len(log.finished)
     assert cells == (4 if "tasks" in new else 2)
     assert (log.iterations, log.episodes) == (4 * cells, 5 * cells)
@@ -116,17 +122,35 @@ def test_what_a_learner_raises_costs_its_own_cell_alone(tmp_path: Path) -> None:
                 raise ZeroDivisionError("my mistake")
             return super().adapt(meta, x, y, steps=steps)
 
-    text = NOISE_GRID.replace(
-        '"maml"', '"brittle", { name = "brittle", label = "looped", outer = { execution = "loop" } }'
-    )
-    log, store = run(tmp_path, text)
+    text = NOISE_GRID.replace('"maml"', '"brittle"')
+    log, store = run(tmp_path, text, "vmap")
     assert [cell.learner for cell in log.finished] == ["km-maml"]
-    assert 'set outer.execution = "loop"' in log.failed["noise-5w1s/brittle/seed0"]
-    assert log.failed["noise-5w1s/looped/seed0"].startswith("ZeroDivisionError: my mistake (the traceback is in ")
-    grid = small_grid(tmp_path, text)
-    noted = json.loads(store.failure_file(grid.cells[1]).read_text())
+    assert "this learner cannot run with --execution vmap" in log.failed["noise-5w1s/brittle/seed0"]
+    for execution in ("plain", "auto"):
+        log, store = run(tmp_path, text, execution)
+        assert log.failed["noise-5w1s/brittle/seed0"].startswith("ZeroDivisionError: my mistake (the traceback is in ")
+    cell = small_grid(tmp_path, text).cells[0]
+    noted = json.loads(store.failure_file(cell).read_text())
     assert "raise ZeroDivisionError" in noted["traceback"]
-    assert store.state(grid.cells[1]) == "failed"
+    assert store.state(cell) == "failed"
+
+
+def test_a_learner_that_vmap_refuses_is_run_task_after_task(tmp_path: Path) -> None:
+    @LEARNERS.register("looking")
+    class Looking(GradientLearner):
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
+            return super().adapt(meta, x, y, steps=steps if x.sum() > 0 else 1)
+
+    log, store = run(tmp_path, NOISE_GRID.replace('"maml"', '"looking"'), "auto")
+    assert [cell.learner for cell in log.finished] == ["looking", "km-maml"]
+    used = store.read(log.finished[0]).record["environment"]["executions"]
+    assert used["training"] in ("plain", "loop")
+    assert used["testing"] in ("plain", "loop")
+    assert set(log.choices) >= {(str(log.finished[0]), "training"), (str(log.finished[0]), "testing")}
+    assert all("vmap" not in log.choices[str(log.finished[0]), p].seconds for p in ("training", "testing"))
 
 
 def test_a_last_step_that_blows_up_is_no_result(tmp_path: Path) -> None:
@@ -163,11 +187,10 @@ def test_random_networks_are_seeded(tmp_path: Path) -> None:
     text = NOISE_GRID.replace("filters = 8", 'name = "dropping"').replace(
         ', { name = "km-maml", norm_affine = "bias" }', ""
     )
-    text = text.replace("iterations = 4", 'iterations = 4\nexecution = "loop"')
     weights = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        log, store = run(tmp_path / name, text)
+        log, store = run(tmp_path / name, text, "auto")
         weights.append((store.cell_folder(log.finished[0]) / "weights.safetensors").read_bytes())
         torch.rand(3)  # what came before must not matter
     assert weights[0] == weights[1]

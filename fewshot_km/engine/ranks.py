@@ -1,0 +1,79 @@
+"""The processes that share the tasks of a meta-batch, and what they exchange: sums, and objects of the first one."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from fewshot_km.learners.base import Params
+
+RANK, WORLD_SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"  # of a process's environment, as torchrun sets them
+
+PATIENCE = timedelta(hours=24)  # ranks wait while the first reads a data set; a dead one is noticed at once
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One of `size` processes that all run the same program; rank 0 alone speaks to the user and writes files."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def share(self, items: range) -> range:
+        """The part of `items` that this rank does: every size-th, so that parts differ by one at most."""
+        return items[self.rank :: self.size]
+
+    def sum(self, tensors: Params) -> Params:
+        """Sums over all ranks, of tensors of one device and precision, exchanged as one message."""
+        if self.size == 1:
+            return tensors
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
+        dist.all_reduce(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors.values()])  # type: ignore[no-untyped-call]
+        return {name: part.view_as(tensor) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}
+
+    def from_first(self, value: Any = None) -> Any:
+        """What rank 0 gave, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+ALONE = Ranks()
+
+
+def launched() -> bool:
+    """Whether this process was started as one of several, by torchrun or by ourselves."""
+    return RANK in os.environ and WORLD_SIZE in os.environ
+
+
+def join(rank: int, size: int, device: torch.device, meeting: str = "env://") -> Ranks:
+    """Meet the other processes at `meeting`, an address as torch.distributed takes it."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE)
+    return Ranks(rank, size)
+
+
+def leave() -> None:
+    """Part from the other processes, if this one has met any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def own_device(device: torch.device, rank: int) -> torch.device:
+    """Of several GPUs the one of a local rank; a device that is named with its number, or a CPU, as it is."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", rank % torch.cuda.device_count())
+    return device

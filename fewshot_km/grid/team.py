@@ -1,0 +1,167 @@
+"""The processes that run a grid's cells together: how the others are started, and what they do."""
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fewshot_km.datasets import Dataset, load_dataset
+from fewshot_km.engine.ranks import ALONE, LOCAL_RANK, RANK, WORLD_SIZE, Ranks, join, launched, leave, own_device
+from fewshot_km.errors import ConfigError, DivergenceError
+from fewshot_km.grid.cell_run import Compute, Silent, run_cell
+from fewshot_km.grid.config import CellConfig
+
+MEETING = "FEWSHOT_KM_MEETING"  # set in the processes that we start; torchrun's meet at an address of its own
+MOST_AUTO = 8  # processes: each holds some 300 MB of libraries
+
+
+def choose_devices(wanted: str, device: torch.device) -> int:
+    """How many processes share each meta-batch.
+
+    auto: on a CPU one for each of torch's threads, each with one thread, because tasks side by side share no barriers;
+    on a GPU one, as the others may be someone else's. Raises ConfigError for what is not a positive whole number.
+    """
+    if wanted == "auto":
+        return min(torch.get_num_threads(), MOST_AUTO) if device.type == "cpu" else 1
+    if not (wanted.isdecimal() and int(wanted) > 0):
+        raise ConfigError(f"--devices {wanted}: give auto or a positive whole number")
+    if device.type == "cuda" and int(wanted) > torch.cuda.device_count():
+        raise ConfigError(f"--devices {wanted}: there are {torch.cuda.device_count()} GPUs here")
+    return int(wanted)
+
+
+class Team:
+    """Rank 0's view of the processes of a run; use as a context manager.
+
+    `command` starts one more of them; they meet this one, then do as it says until it leaves. Processes that torchrun
+    started are there already.
+    """
+
+    def __init__(self, size: int, device: torch.device, command: Sequence[str]) -> None:
+        self._size = size
+        self._threads = torch.get_num_threads()
+        self._device = device
+        self._command = [sys.executable, "-m", "fewshot_km", *command]
+        self._others: list[subprocess.Popen[bytes]] = []
+        self._folder: Path | None = None
+        self.ranks: Ranks = ALONE
+
+    def __enter__(self) -> "Team":
+        if launched():
+            self.ranks = join(int(os.environ[RANK]), int(os.environ[WORLD_SIZE]), self._device)
+        elif self._size > 1:
+            self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    @property
+    def device(self) -> torch.device:
+        """Rank 0's own device."""
+        return own_device(self._device, 0) if self.ranks.size > 1 else self._device
+
+    def tell(self, config: CellConfig, compute: Compute) -> None:
+        """Let the others run the same cell."""
+        self.ranks.from_first((config.model_dump(mode="json"), compute.execution, compute.task_chunk))
+
+    def dismiss(self) -> None:
+        """Let the others leave."""
+        self.ranks.from_first(None)
+
+    def after_failure(self) -> str:
+        """Start the others anew, as what they are doing is unknown; what the first of them said when it died, if any.
+
+        Raises ConfigError where they were started by torchrun, which alone can do that.
+        """
+        if self.ranks.size == 1:
+            return ""
+        if launched():
+            raise ConfigError("a rank failed, and torchrun's processes cannot go on: start them again for the rest")
+        said = self._last_words()
+        self._stop()
+        self._start()
+        return said
+
+    def _start(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="fewshot_km-"))
+        meeting = (self._folder / "meeting").as_uri()
+        threads = max(1, self._threads // self._size)
+        for rank in range(1, self._size):
+            names = {RANK: rank, LOCAL_RANK: rank, WORLD_SIZE: self._size, MEETING: meeting, "OMP_NUM_THREADS": threads}
+            with self._log(rank).open("wb") as log:
+                process = subprocess.Popen(
+                    self._command,
+                    env=os.environ | _LOOPBACK | {name: str(value) for name, value in names.items()},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    start_new_session=True,  # an interrupt from the keyboard is for rank 0, which then stops them
+                )
+            self._others.append(process)
+        os.environ.update(_LOOPBACK)
+        if self._device.type == "cpu":
+            torch.set_num_threads(threads)
+        self.ranks = join(0, self._size, own_device(self._device, 0), meeting)
+
+    def _stop(self) -> None:
+        for process in self._others:
+            process.kill()  # they write nothing
+        for process in self._others:
+            process.wait()
+        self._others = []
+        leave()
+        torch.set_num_threads(self._threads)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _log(self, rank: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"rank{rank}.log"
+
+    def _last_words(self) -> str:
+        for rank in range(1, self._size):
+            lines = self._log(rank).read_text(encoding="utf-8", errors="replace").split("\n")
+            if text := next((line for line in reversed(lines) if line.strip()), ""):
+                return f"rank {rank}: {text}"
+        return ""
+
+
+# local processes meet on the loopback device, wherever the host's name leads
+_LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}
+
+
+def follows() -> bool:
+    """Whether this process was started to follow rank 0."""
+    return launched() and int(os.environ[RANK]) > 0
+
+
+def follow(data_root: Path, device: torch.device) -> None:
+    """What every rank but the first does: the cells that rank 0 names, until it leaves."""
+    rank, size = int(os.environ[RANK]), int(os.environ[WORLD_SIZE])
+    device = own_device(device, int(os.environ.get(LOCAL_RANK, rank)))
+    leader = os.getppid()
+    datasets: dict[str, Dataset] = {}
+    try:
+        ranks = join(rank, size, device, os.environ.get(MEETING, "env://"))
+        while (message := ranks.from_first()) is not None:
+            settings, execution, task_chunk = message
+            config = CellConfig.model_validate(settings)
+            key = str(config.task.dataset)
+            if key not in datasets:
+                with contextlib.redirect_stderr(io.StringIO()):  # rank 0 has said what was found
+                    datasets[key] = load_dataset(config.task.dataset.name, data_root, config.task.dataset.options)
+            with contextlib.suppress(DivergenceError):  # of the loss of all ranks: rank 0 raises it, too
+                run_cell(config, datasets[key], Compute(device, ranks, execution, task_chunk), Silent())
+    except RuntimeError:
+        if os.getppid() == leader:
+            raise
+    finally:
+        leave()
