@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.nn import functional as F
 
-from fewshot_km.engine.operations import FastSecondDerivatives
+from fewshot_km.engine.operations import FastOperations
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
 
@@ -60,13 +60,14 @@ def plain_count_correct(learner: Learner, meta: Params, episode: Episode, steps:
 
 def loop_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
     """As the plain one, with images laid out channels-last and fast second derivatives."""
-    with FastSecondDerivatives():
+    with FastOperations():
         return plain_outer_gradient(learner, meta, channels_last(episode), steps)
 
 
 def loop_count_correct(learner: Learner, meta: Params, episode: Episode, steps: int) -> Tensor:
-    """As the plain one, with images laid out channels-last."""
-    return plain_count_correct(learner, meta, channels_last(episode), steps)
+    """As the plain one, with images laid out channels-last and precise statistics for them."""
+    with FastOperations():
+        return plain_count_correct(learner, meta, channels_last(episode), steps)
 
 
 def vmap_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_km.engine.operations import FastSecondDerivatives, batch_norm, conv2d
+from fewshot_km.engine.operations import FastOperations, batch_norm, conv2d
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -94,7 +94,7 @@ def test_first_second_and_third_derivatives_are_those_of_finite_differences() ->
 def test_a_network_gets_them_within_the_context_only(monkeypatch: pytest.MonkeyPatch) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2, track_running_stats=False))
     x = torch.rand(3, 1, 5, 5)
-    with FastSecondDerivatives():
+    with FastOperations():
         fast = network(x)
     plain = network(x)
     torch.testing.assert_close(fast, plain)
@@ -106,7 +106,7 @@ def test_a_network_gets_them_within_the_context_only(monkeypatch: pytest.MonkeyP
 def test_what_is_not_fast_here_is_left_to_torch() -> None:
     running = torch.nn.BatchNorm2d(2)
     x = torch.rand(3, 2, 5, 5)
-    with FastSecondDerivatives():
+    with FastOperations():
         assert "_Normalisation" not in names_in_graph(running(x))
         assert torch.equal(F.conv1d(x[0], torch.ones(1, 5, 3)), F.conv1d(x[0], torch.ones(1, 5, 3)))
         assert F.batch_norm(x.flatten(2), None, None, training=True).shape == (3, 2, 25)

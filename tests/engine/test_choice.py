@@ -1,0 +1,145 @@
+"""Which execution is chosen: by the clock, once, and for as many tasks as memory holds."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
+from fewshot_km.engine import EXECUTIONS, Choice, Engine, choice, choose_engine
+from fewshot_km.engine.executions import Execution, Outcome, plain_count_correct, plain_outer_gradient
+from fewshot_km.engine.ranks import ALONE
+from fewshot_km.episodes import Episode, EpisodeSampler
+from fewshot_km.errors import ConfigError
+from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
+from tests.engine.noise import noise_sampler
+from tests.networks_under_test import SMALL_STRIDED
+
+LEARNER = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def taking(seconds: float) -> Execution:
+    """The plain execution, and a pause for each task."""
+
+    def outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
+        time.sleep(seconds * len(episode))
+        return plain_outer_gradient(learner, meta, episode, steps)
+
+    def count_correct(learner: Learner, meta: Params, episode: Episode, steps: int) -> torch.Tensor:
+        time.sleep(seconds / 10 * len(episode))
+        return plain_count_correct(learner, meta, episode, steps)
+
+    return Execution("made up", outer_gradient, count_correct)
+
+
+def failing(*_: object) -> torch.Tensor:
+    raise RuntimeError("vmap: no")
+
+
+def choose(
+    execution: str = "auto", task_chunk: int | None = None, sampler: EpisodeSampler | None = None
+) -> tuple[Engine, dict[str, Choice]]:
+    heard: dict[str, Choice] = {}
+    sampler = sampler or noise_sampler()
+    engine = choose_engine(
+        LEARNER,
+        LEARNER.init(0),
+        sampler,
+        sampler,
+        meta_batch=4,
+        train_steps=1,
+        test_steps=2,
+        ranks=ALONE,
+        execution=execution,
+        task_chunk=task_chunk,
+        on_choice=heard.__setitem__,
+    )
+    return engine, heard
+
+
+def test_the_fastest_is_chosen_and_remembered(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    made_up = {
+        "plain": taking(0.05),
+        "slow": taking(0.1),
+        "fast": taking(0.0),
+        "broken": Execution("", failing, failing),
+    }
+    monkeypatch.setattr(choice, "EXECUTIONS", made_up)
+    engine, heard = choose()
+    assert (engine.training, engine.testing) == ("fast", "fast")
+    assert set(heard) == {"training", "testing"}
+    assert set(heard["training"].seconds) == {"plain", "slow", "fast"}
+    assert heard["training"].seconds["slow"] > 0.4  # four tasks of a meta-batch
+    files = sorted((own_cache / "executions").iterdir())
+    assert [f.name.partition("-")[0] for f in files] == ["testing", "training"]
+    assert json.loads(files[1].read_text())["choice"]["execution"] == "fast"
+    monkeypatch.setattr(choice, "EXECUTIONS", dict.fromkeys(made_up, Execution("", failing, failing)))
+    again, heard = choose()  # nothing is run
+    assert (again.training, heard) == ("fast", {})
+    files[1].write_text("{")
+    with pytest.raises(RuntimeError, match="vmap: no"):  # a damaged note is no note
+        choose()
+
+
+def test_what_is_hardly_faster_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "EXECUTIONS", {"plain": taking(0.0), "other": taking(0.0)})
+    times = iter([1.0] * choice.REPEATS + [0.96] * choice.REPEATS + [1.0] * choice.REPEATS + [0.94] * choice.REPEATS)
+    monkeypatch.setattr(choice, "_seconds", lambda run, on: next(times))
+    engine, heard = choose()
+    assert engine.testing == "other"
+    assert engine.training == "plain"
+    assert set(heard["training"].seconds) == {"plain", "other"}
+
+
+def test_a_named_execution_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in EXECUTIONS:
+        engine, _ = choose(name, task_chunk=3)
+        assert (engine.training, engine.testing, engine.task_chunk) == (name, name, 3)
+    monkeypatch.setattr(choice, "EXECUTIONS", {"broken": Execution("", failing, failing)})
+    with pytest.raises(RuntimeError, match="vmap: no"):
+        choose("broken")
+    with pytest.raises(ConfigError, match="unknown execution 'fastest'; known: auto, broken"):
+        choose("fastest")
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(own_cache: Path) -> None:
+    own_cache.write_text("a file where the folder should be")
+    first, heard = choose()
+    assert set(heard) == {"training", "testing"}
+    assert choose()[1].keys() == heard.keys()
+    assert first.training in EXECUTIONS
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"), [(10_000, 5), (1000, 1), (10**9, choice.MOST_TASKS), (None, choice.MOST_TASKS)]
+)
+def test_as_many_tasks_run_at_once_as_half_of_the_free_memory_holds(
+    free: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = iter(range(0, 100_000, 1000))  # every task takes a thousand bytes more
+    monkeypatch.setattr(choice, "peak_bytes", lambda: next(peaks))
+    monkeypatch.setattr(choice, "free_bytes", lambda _: free)
+    assert choose("plain")[0].task_chunk == expected
+
+
+def test_measuring_leaves_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+
+    def drawing(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
+        torch.rand(7)
+        return plain_outer_gradient(learner, meta, episode, steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "EXECUTIONS", {"plain": Execution("", drawing, plain_count_correct)})
+        choose()
+    assert torch.equal(torch.rand(2), expected)

@@ -1,0 +1,100 @@
+"""Memory of real processes: it does not grow over iterations or episodes, and freed blocks are used again."""
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine.memory import free_bytes, peak_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has")
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library takes the settings")
+
+GROWTH = """
+import json, sys, torch
+from fewshot_km.engine import Engine, OuterLoop, evaluate, meta_train
+from fewshot_km.engine.memory import keep_freed_memory
+from fewshot_km.learners import InnerLoop, build_learner
+from tests.engine.noise import noise_sampler
+from tests.networks_under_test import SMALL_STRIDED
+
+def resident():
+    return 4096 * int(open("/proc/self/statm").read().split()[1])
+
+torch.set_num_threads(1)
+keep_freed_memory()
+sampler = noise_sampler()
+learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
+engine = Engine(learner, training=sys.argv[1], testing=sys.argv[1], task_chunk=4)
+seen = {}
+def on_iteration(progress):
+    seen[progress.iteration] = resident()
+outer = OuterLoop(lr=0.001, meta_batch=2, iterations=200, steps=1, clip_value=None, validate_every=100)
+trained = meta_train(engine, learner.init(0), sampler, lambda _: 0.5, outer, on_iteration)
+evaluated = []
+def count(episodes):
+    evaluated.append(resident())
+evaluate(engine, trained.meta, sampler, episodes=1000, steps=1, on_batch=count)
+print(json.dumps([seen[50], seen[200], evaluated[50], evaluated[-1]]))
+"""
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_memory_does_not_grow_over_iterations_or_episodes(execution: str) -> None:
+    """A graph kept from each of 150 iterations, or from each of 800 episodes, would take more than 100 MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, execution], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    early, late, first_episodes, last_episodes = json.loads(done.stdout)
+    assert late - early < 8e6
+    assert last_episodes - first_episodes < 8e6
+
+
+FAULTS = """
+import resource, sys, torch
+from fewshot_km.engine.memory import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+x = torch.ones(10_000_000)
+x + 1
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    x + 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@GLIBC
+def test_freed_memory_is_used_again() -> None:
+    """Ten results of 40 MB: 100,000 pages faulted in anew where the system gets them back, few where it does not."""
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], cwd=ROOT, capture_output=True, check=True).stdout)
+        for how in ("keep", "give back")
+    }
+    assert faults["give back"] > 1000
+    assert faults["keep"] < faults["give back"] / 5
+
+
+@LINUX
+def test_free_and_peak_memory_are_those_of_the_system() -> None:
+    free = free_bytes(torch.device("cpu"))
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    assert free is not None
+    assert 0 < free <= 1024 * int(total.split()[1])
+    before = peak_bytes()
+    block = torch.ones(100_000_000)
+    after = peak_bytes()
+    assert before is not None
+    assert after is not None
+    assert after >= before
+    assert after >= block.numel() * block.element_size()
