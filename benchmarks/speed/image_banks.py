@@ -6,7 +6,7 @@ Makes photograph-like PNG files in class folders, as many as mini-ImageNet has, 
 - the memory of that process: its own, and pages of files, which the system shares between processes and may drop;
 - tasks drawn a second, as float tensors, by one thread, from files that the system has in memory: by the episode
   sampler; by a plain reader that decodes the files it draws; and by learn2learn's task sampler over all images in
-  memory, where --peer-python names an interpreter that has it (learn2learn_env.sh makes one).
+  memory, where --peer-python names an interpreter that has it (peers_env.sh makes one).
 
 The full size takes about ten minutes on one core, less on more, and 2.5 GB of disk in the temporary directory, or below
 --folder, which keeps the PNG files for the next time; learn2learn's process takes 2 GB of memory. Linux.
@@ -190,7 +190,7 @@ def learn2learn_samplers(python: str, bank: Path, classes: int) -> Iterator[dict
         stdin, stdout = peer.stdin, peer.stdout
         hello = json.loads(stdout.readline() or '{"error": "it stopped"}')
         if "error" in hello:
-            print(f"learn2learn is not measured: {python}: {hello['error']}. To have it: learn2learn_env.sh\n")
+            print(f"learn2learn is not measured: {python}: {hello['error']}. To have it: peers_env.sh\n")
             yield {}
             return
 
