@@ -202,8 +202,8 @@ def _run(
     check_execution(execution)
     grid = load_grid(find_grid(name))
     store = ResultStore(results, grid.name)
-    processes = choose_devices(devices, chosen)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
+    processes = choose_devices(devices, chosen, max((cell.config.outer.meta_batch for cell in waiting), default=1))
     console = Console(stderr=True)
     if waiting:
         done = len(grid.cells) - len(waiting)

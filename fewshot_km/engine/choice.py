@@ -79,7 +79,7 @@ def choose_engine(
             return known
         episode = sampler.draw(ranks.share(range(max(meta_batch, ranks.size))))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # whether measured or recalled
-            measured = _measure(purpose, names, learner, meta, episode, steps)
+            measured = _measure(purpose, names, learner, meta, episode, steps, ranks)
         choice: Choice = ranks.from_first(measured)
         if ranks.first:
             _remember(key, choice)
@@ -98,7 +98,7 @@ def check_execution(name: str) -> None:
 
 
 def _measure(
-    purpose: Purpose, names: list[str], learner: Learner, meta: Params, episode: Episode, steps: int
+    purpose: Purpose, names: list[str], learner: Learner, meta: Params, episode: Episode, steps: int, ranks: Ranks
 ) -> Choice:
     """Run each candidate on the tasks of one meta-batch; one that fails, as vmap may for a learner, is left out."""
     best: tuple[str, int] | None = None
@@ -106,7 +106,8 @@ def _measure(
     for name in names:
         run = EXECUTIONS[name].outer_gradient if purpose == "training" else EXECUTIONS[name].count_correct
         try:
-            chunk = min(MOST_TASKS, _tasks_that_fit(partial(run, learner, meta, episode[:1], steps), episode))
+            fit = _tasks_that_fit(partial(run, learner, meta, episode[:1], steps), episode, ranks)
+            chunk = min(MOST_TASKS, fit)
             part = episode[:chunk]
             run(learner, meta, part, steps)
             fastest = min(_seconds(partial(run, learner, meta, part, steps), part) for _ in range(REPEATS))
@@ -132,8 +133,8 @@ def _seconds(run: Callable[[], object], on: Episode) -> float:
     return now() - began
 
 
-def _tasks_that_fit(run_one: Callable[[], object], on: Episode) -> int:
-    """How many times the memory that one task takes can be had, at least one task."""
+def _tasks_that_fit(run_one: Callable[[], object], on: Episode, ranks: Ranks) -> int:
+    """How many times the memory that one task takes can be had by each rank, at least one task."""
     device = on.query_x.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -147,7 +148,8 @@ def _tasks_that_fit(run_one: Callable[[], object], on: Episode) -> int:
     free = free_bytes(device)
     if free is None or taken <= 0:
         return MOST_TASKS
-    return max(1, int(USABLE * free / taken))
+    sharing = 1 if device.type == "cuda" else ranks.size
+    return max(1, int(USABLE * free / sharing / taken))
 
 
 def _describe(

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import torch
 
@@ -22,14 +24,14 @@ MEETING = "FEWSHOT_KM_MEETING"  # set in the processes that we start; torchrun's
 MOST_AUTO = 8  # processes: each holds some 300 MB of libraries
 
 
-def choose_devices(wanted: str, device: torch.device) -> int:
-    """How many processes share each meta-batch.
+def choose_devices(wanted: str, device: torch.device, tasks: int) -> int:
+    """How many processes share each meta-batch of so many tasks.
 
     auto: on a CPU one for each of torch's threads, each with one thread, because tasks side by side share no barriers;
     on a GPU one, as the others may be someone else's. Raises ConfigError for what is not a positive whole number.
     """
     if wanted == "auto":
-        return min(torch.get_num_threads(), MOST_AUTO) if device.type == "cpu" else 1
+        return min(torch.get_num_threads(), MOST_AUTO, tasks) if device.type == "cpu" else 1
     if not (wanted.isdecimal() and int(wanted) > 0):
         raise ConfigError(f"--devices {wanted}: give auto or a positive whole number")
     if device.type == "cuda" and int(wanted) > torch.cuda.device_count():
@@ -109,7 +111,18 @@ class Team:
         os.environ.update(_LOOPBACK)
         if self._device.type == "cpu":
             torch.set_num_threads(threads)
+        self._wait()
         self.ranks = join(0, self._size, own_device(self._device, 0), meeting)
+
+    def _wait(self) -> None:
+        """Until the others are about to meet; ConfigError where one ends before, for which a meeting would wait."""
+        assert self._folder is not None
+        while not all((self._folder / f"ready{rank}").exists() for rank in range(1, self._size)):
+            if any(process.poll() is not None for process in self._others):
+                said = self._last_words()
+                self._stop()
+                raise ConfigError(f"--devices {self._size}: a process could not start ({said}); try --devices 1")
+            time.sleep(0.05)
 
     def _stop(self) -> None:
         for process in self._others:
@@ -150,7 +163,10 @@ def follow(data_root: Path, device: torch.device) -> None:
     leader = os.getppid()
     datasets: dict[str, Dataset] = {}
     try:
-        ranks = join(rank, size, device, os.environ.get(MEETING, "env://"))
+        meeting = os.environ.get(MEETING, "env://")
+        if meeting.startswith("file://"):
+            Path(unquote(urlsplit(meeting).path)).with_name(f"ready{rank}").touch()
+        ranks = join(rank, size, device, meeting)
         while (message := ranks.from_first()) is not None:
             settings, execution, task_chunk = message
             config = CellConfig.model_validate(settings)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid import ResultStore, load_grid
-from fewshot_km.grid.team import choose_devices
+from fewshot_km.grid.team import Team, choose_devices
 from tests.grid.made_up import SMALL_GRID, write_grid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,9 +131,17 @@ def test_followers_of_a_dead_process_end(tmp_path: Path) -> None:
 
 def test_devices_are_one_per_thread_unless_told() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert choose_devices("auto", cpu) == torch.get_num_threads()
-    assert choose_devices("auto", gpu) == 1
-    assert choose_devices("3", cpu) == 3
+    assert choose_devices("auto", cpu, 16) == torch.get_num_threads()
+    assert choose_devices("auto", gpu, 16) == 1
+    assert choose_devices("3", cpu, 2) == 3
     for wrong in ("0", "-1", "two", ""):
         with pytest.raises(ConfigError, match="give auto or a positive whole number"):
-            choose_devices(wrong, cpu)
+            choose_devices(wrong, cpu, 16)
+
+
+def test_a_process_that_cannot_start_is_an_error_not_a_wait() -> None:
+    with (
+        pytest.raises(ConfigError, match=r"--devices 2: a process could not start \(rank 1: error: .*no-such-file.*\)"),
+        Team(2, torch.device("cpu"), ["run", "quickstart", "--plugin=no-such-file.py"]),
+    ):
+        pass
