@@ -3,6 +3,7 @@
 executions    the ways of running tasks: one plain reference, and faster ones that give the same numbers
 choice        which of them is used where, by measurement
 engine        tasks over ranks and chunks
+compilation   the outer gradient as one compiled program
 operations    second derivatives of convolution and batch norm
 """
 

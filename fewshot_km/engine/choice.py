@@ -2,17 +2,19 @@
 
 The fastest way depends on network, ways, shots and machine, and no rule that we tried told it in advance: on a CPU
 batching tasks pays for networks of strided convolutions and costs for pooled ones; a GPU wants as many tasks at once as
-its memory holds. So each candidate runs one meta-batch a few times, on all ranks together as training will.
+its memory holds. So each candidate runs one meta-batch a few times, on all ranks together as training will. Compiling
+takes minutes and is tried only where the iterations to come will surely pay for it.
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +37,11 @@ WORTH_IT = 0.95  # a later execution of the list must take less than this part o
 USABLE = 0.5  # of the free memory: fragmentation, and whatever else is started meanwhile
 MOST_TASKS = 16  # at once: MAML's largest meta-batch; testing reports its progress after each chunk
 
+COMPILING_SAVES = 0.25  # of an iteration's time, at least: measured on strided networks, 0.26 (20-way) to 0.55 (5-way)
+COMPILE_SECONDS = 240  # for each inner step and one more, halved: measured 160 to 230 for one step on two cores
+VMAP_NOT_SLOWER = 1.3  # than the fastest: measured 1.0 to 1.2 where compiling pays (strided), 1.6 where not (pooled)
+PAYS_TWICE = 2  # what compiling is expected to save must be this many times what it is expected to cost
+
 Purpose = Literal["training", "testing"]
 
 
@@ -47,6 +54,28 @@ class Choice:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What is remembered: of each execution the seconds per meta-batch and the tasks at once, and the compiler's time.
+
+    An execution that cannot run here, as vmap for some learners, took infinitely long.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    chunks: dict[str, int] = field(default_factory=dict)
+    compile_seconds: float = 0.0
+
+    def fastest(self, iterations: int) -> str:
+        """The execution for so many iterations; of those that are about as fast the first."""
+        best = ""
+        for name, seconds in self.seconds.items():
+            if EXECUTIONS[name].compiles and best:
+                seconds += self.compile_seconds / max(1, iterations)
+            if not best or seconds < WORTH_IT * self.seconds[best]:
+                best = name
+        return best
+
+
 def choose_engine(
     learner: Learner,
     meta: Params,
@@ -56,15 +85,18 @@ def choose_engine(
     meta_batch: int,
     train_steps: int,
     test_steps: int,
+    iterations: int,
     ranks: Ranks,
     execution: str = AUTO,
     task_chunk: int | None = None,
+    on_compiling: Callable[[float], None] = lambda _: None,
     on_choice: Callable[[Purpose, Choice], None] = lambda *_: None,
 ) -> Engine:
-    """The engine for a learner on these tasks; `on_choice` hears of what was measured anew.
+    """The engine for a learner on these tasks.
 
-    `execution` names one of EXECUTIONS instead of measuring, `task_chunk` the tasks at once on each rank. Raises
-    ConfigError for another name. All ranks decide the same, as rank 0 measured.
+    `iterations` are still to come; `execution` names one of EXECUTIONS instead of measuring, `task_chunk` the tasks at
+    once on each rank. `on_compiling` hears how many seconds compiling may take when it begins, `on_choice` of what was
+    measured anew. Raises ConfigError for another name. All ranks decide the same, as rank 0 measured.
     """
     check_execution(execution)
     device = next(iter(meta.values())).device
@@ -72,17 +104,22 @@ def choose_engine(
         keep_freed_memory()
 
     def choose(purpose: Purpose, sampler: EpisodeSampler, steps: int) -> Choice:
-        names = [execution] if execution != AUTO else list(EXECUTIONS)
-        key = _describe(purpose, names, learner, meta, sampler, meta_batch, steps, device, ranks)
-        known: Choice | None = ranks.from_first(_recall(key) if ranks.first else None)
-        if known is not None:
-            return known
+        key = _describe(purpose, execution, learner, meta, sampler, meta_batch, steps, device, ranks)
+        known: _Measured | None = ranks.from_first(_recall(key) if ranks.first else None)
+        measured = known or _Measured()
         episode = sampler.draw(ranks.share(range(max(meta_batch, ranks.size))))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # whether measured or recalled
-            measured = _measure(purpose, names, learner, meta, episode, steps, ranks)
-        choice: Choice = ranks.from_first(measured)
-        if ranks.first:
-            _remember(key, choice)
+            if execution != AUTO:
+                measured = known or _measure(purpose, [execution], learner, meta, episode, steps, ranks)
+            else:
+                measured = known or _measure(purpose, _quick(), learner, meta, episode, steps, ranks)
+                if purpose == "training" and _may_pay(measured, iterations, steps, device):
+                    on_compiling(_expected_compile_seconds(steps))
+                    measured = _with_compiled(measured, learner, meta, episode, steps, ranks)
+        name = measured.fastest(iterations)
+        choice = Choice(name, measured.chunks[name], {n: s for n, s in measured.seconds.items() if s < math.inf})
+        if ranks.first and measured != known:
+            _remember(key, measured)
             on_choice(purpose, choice)
         return choice
 
@@ -97,29 +134,91 @@ def check_execution(name: str) -> None:
         raise ConfigError(f"unknown execution '{name}'; known: {AUTO}, {', '.join(EXECUTIONS)}")
 
 
+def _quick() -> list[str]:
+    return [name for name, execution in EXECUTIONS.items() if not execution.compiles]
+
+
 def _measure(
     purpose: Purpose, names: list[str], learner: Learner, meta: Params, episode: Episode, steps: int, ranks: Ranks
-) -> Choice:
-    """Run each candidate on the tasks of one meta-batch; one that fails, as vmap may for a learner, is left out."""
-    best: tuple[str, int] | None = None
-    seconds: dict[str, float] = {}
+) -> _Measured:
+    """Each candidate on the tasks of one meta-batch, as rank 0 finds it."""
+    measured = _Measured()
     for name in names:
-        run = EXECUTIONS[name].outer_gradient if purpose == "training" else EXECUTIONS[name].count_correct
+        execution = EXECUTIONS[name]
+        run = execution.outer_gradient if purpose == "training" else execution.count_correct
+        compiles = execution.compiles and purpose == "training"
+        probe = EXECUTIONS["vmap"].outer_gradient if compiles else run  # which does not compile for one task alone
         try:
-            fit = _tasks_that_fit(partial(run, learner, meta, episode[:1], steps), episode, ranks)
-            chunk = min(MOST_TASKS, fit)
-            part = episode[:chunk]
-            run(learner, meta, part, steps)
-            fastest = min(_seconds(partial(run, learner, meta, part, steps), part) for _ in range(REPEATS))
+            fit = _tasks_that_fit(partial(probe, learner, meta, episode[:1], steps), episode, ranks)
+            fit = min(MOST_TASKS, fit)
+            measured.chunks[name] = _even_chunk(fit, len(episode)) if compiles else fit
+            measured.seconds[name] = _fastest_run(run, learner, meta, episode, steps, measured.chunks[name])
         except Exception:
             if len(names) == 1 or name == "plain":
                 raise
-            continue
-        seconds[name] = fastest / len(part) * len(episode)
-        if best is None or seconds[name] < WORTH_IT * seconds[best[0]]:
-            best = (name, chunk)
-    assert best is not None  # plain is there, or was the only one asked for
-    return Choice(*best, {name: round(value, 4) for name, value in seconds.items()})
+            measured.seconds[name] = math.inf
+    result: _Measured = ranks.from_first(measured)
+    return result
+
+
+def _may_pay(measured: _Measured, iterations: int, steps: int, device: torch.device) -> bool:
+    """Whether compiling is worth a trial that was not made yet.
+
+    What makes vmap slow on a CPU, maps too large for its caches, makes the compiled program slow, too.
+    """
+    if "compiled" in measured.seconds or measured.seconds.get("vmap", math.inf) == math.inf:
+        return False
+    fastest = min(measured.seconds.values())
+    if device.type == "cpu" and measured.seconds["vmap"] > VMAP_NOT_SLOWER * fastest:
+        return False
+    return iterations * fastest * COMPILING_SAVES > PAYS_TWICE * _expected_compile_seconds(steps)
+
+
+def _expected_compile_seconds(steps: int) -> float:
+    return COMPILE_SECONDS * (steps + 1) / 2
+
+
+def _with_compiled(
+    measured: _Measured, learner: Learner, meta: Params, episode: Episode, steps: int, ranks: Ranks
+) -> _Measured:
+    """The same, and how the compiled program does, which rank 0 compiles first: the others find it in the cache."""
+    chunk = _even_chunk(measured.chunks["vmap"], len(episode))
+    run = EXECUTIONS["compiled"].outer_gradient
+    failed = torch.zeros(1, device=episode.query_x.device)
+    began = time.perf_counter()
+    for turn in (True, False):
+        if ranks.first == turn:
+            try:
+                run(learner, meta, episode[:chunk], steps)
+            except Exception:  # the compiler knows an operation too little, or there is no C++ compiler
+                failed += 1
+        ranks.from_first()  # wait
+    took = time.perf_counter() - began
+    some_failed = bool(ranks.sum({"": failed})[""])
+    seconds = math.inf if some_failed else _fastest_run(run, learner, meta, episode, steps, chunk)
+    mine = replace(
+        measured,
+        seconds={**measured.seconds, "compiled": seconds},
+        chunks={**measured.chunks, "compiled": chunk},
+        compile_seconds=round(took, 1),
+    )
+    result: _Measured = ranks.from_first(mine)
+    return result
+
+
+def _fastest_run(
+    run: Callable[..., object], learner: Learner, meta: Params, episode: Episode, steps: int, chunk: int
+) -> float:
+    """Seconds for all tasks of the episode, from the fastest of some runs of a chunk of them."""
+    part = episode[:chunk]
+    run(learner, meta, part, steps)
+    fastest = min(_seconds(partial(run, learner, meta, part, steps), part) for _ in range(REPEATS))
+    return round(fastest / len(part) * len(episode), 4)
+
+
+def _even_chunk(most: int, tasks: int) -> int:
+    """The largest part of these tasks, `most` at most, that leaves no rest: a rest would be compiled, too."""
+    return max(part for part in range(1, min(most, tasks) + 1) if tasks % part == 0)
 
 
 def _seconds(run: Callable[[], object], on: Episode) -> float:
@@ -154,7 +253,7 @@ def _tasks_that_fit(run_one: Callable[[], object], on: Episode, ranks: Ranks) ->
 
 def _describe(
     purpose: Purpose,
-    names: list[str],
+    execution: str,
     learner: Learner,
     meta: Params,
     sampler: EpisodeSampler,
@@ -167,7 +266,7 @@ def _describe(
     inner = getattr(learner, "inner", None)
     return {
         "purpose": purpose,
-        "candidates": names,
+        "candidates": _quick() if execution == AUTO else [execution],
         "learner": f"{type(learner).__module__}.{type(learner).__qualname__}",
         "order": getattr(inner, "order", None),
         "parameters": {name: list(value.shape) for name, value in meta.items()},
@@ -185,17 +284,17 @@ def _describe(
     }
 
 
-def _recall(key: dict[str, Any]) -> Choice | None:
+def _recall(key: dict[str, Any]) -> _Measured | None:
     try:
         known = json.loads(_file(key).read_text(encoding="utf-8"))
-        return Choice(**known["choice"]) if known["measured"] == key else None
+        return _Measured(**known["measured"]) if known["of"] == key else None
     except (OSError, ValueError, KeyError, TypeError):  # never measured, or not by this version
         return None
 
 
-def _remember(key: dict[str, Any], choice: Choice) -> None:
+def _remember(key: dict[str, Any], measured: _Measured) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a measurement next time
-        write_text(_file(key), json.dumps({"measured": key, "choice": asdict(choice)}, indent=2) + "\n")
+        write_text(_file(key), json.dumps({"of": key, "measured": asdict(measured)}, indent=2) + "\n")
 
 
 def _file(key: dict[str, Any]) -> Path:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.nn import functional as F
 
+from fewshot_km.engine.compilation import run_compiled
 from fewshot_km.engine.operations import FastOperations
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
@@ -26,14 +27,16 @@ class Outcome:
 class Execution:
     """One way of running tasks.
 
-    why            what it is good for, as `fewshot-km run --help` says it
+    why            what it is good for
     outer_gradient (learner, meta, episode, steps) -> Outcome
     count_correct  (learner, meta, episode, steps) -> query images classified correctly after adapting, int64 [T]
+    compiles       whether the first outer gradient of so many tasks takes minutes
     """
 
     why: str
     outer_gradient: Callable[[Learner, Params, Episode, int], Outcome]
     count_correct: Callable[[Learner, Params, Episode, int], Tensor]
+    compiles: bool = False
 
 
 def plain_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
@@ -76,12 +79,12 @@ def vmap_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps:
     The other order, `grad(mean(vmap(task)))`, gives wrong second-order gradients through torch's native batch norm.
     """
 
-    def query_loss(meta: Params, *task: Tensor) -> tuple[Tensor, Tensor]:
-        return _query_loss(learner, meta, *task, steps=steps)
+    return Outcome(*_all_at_once(learner, meta, episode, steps))
 
-    per_task = vmap(grad_and_value(query_loss, has_aux=True), in_dims=(None, 0, 0, 0, 0))
-    gradients, (losses, accuracies) = per_task(meta, *_tensors(episode))
-    return Outcome({name: g.sum(0) for name, g in gradients.items()}, losses.detach(), accuracies)
+
+def compiled_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
+    """As vmap, compiled into one program."""
+    return Outcome(*run_compiled(_all_at_once, learner, meta, episode, steps))
 
 
 @torch.no_grad()
@@ -109,6 +112,13 @@ EXECUTIONS = {
         vmap_outer_gradient,
         vmap_count_correct,
     ),
+    "compiled": Execution(
+        "training as vmap, compiled for minutes before the first step: the fastest one for long trainings of small "
+        "networks; testing is vmap's",
+        compiled_outer_gradient,
+        vmap_count_correct,
+        compiles=True,
+    ),
 }
 
 
@@ -135,6 +145,15 @@ def channels_last(episode: Episode) -> Episode:
 
 def _tensors(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return episode.support_x, episode.support_y, episode.query_x, episode.query_y
+
+
+def _all_at_once(learner: Learner, meta: Params, episode: Episode, steps: int) -> tuple[Params, Tensor, Tensor]:
+    def query_loss(meta: Params, *task: Tensor) -> tuple[Tensor, Tensor]:
+        return _query_loss(learner, meta, *task, steps=steps)
+
+    per_task = vmap(grad_and_value(query_loss, has_aux=True), in_dims=(None, 0, 0, 0, 0))
+    gradients, (losses, accuracies) = per_task(meta, *_tensors(episode))
+    return {name: g.sum(0) for name, g in gradients.items()}, losses.detach(), accuracies
 
 
 def _query_loss(

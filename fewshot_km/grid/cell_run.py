@@ -79,6 +79,9 @@ class Compute:
 class Listener(Protocol):
     """Hears how a cell gets on."""
 
+    def compiling(self, seconds: float) -> None:
+        """A training step is being compiled, which may take so long."""
+
     def chosen(self, purpose: str, choice: Choice) -> None:
         """An execution was chosen by a new measurement."""
 
@@ -91,6 +94,9 @@ class Listener(Protocol):
 
 class Silent:
     """Listens to nothing: for the ranks that do not speak to the user."""
+
+    def compiling(self, seconds: float) -> None:
+        """Nothing."""
 
     def chosen(self, purpose: str, choice: Choice) -> None:
         """Nothing."""
@@ -116,9 +122,11 @@ def run_cell(config: CellConfig, dataset: Dataset, compute: Compute, listener: L
         meta_batch=config.outer.meta_batch,
         train_steps=config.inner.train_steps,
         test_steps=config.inner.test_steps,
+        iterations=config.outer.iterations,
         ranks=compute.ranks,
         execution=compute.execution,
         task_chunk=compute.task_chunk,
+        on_compiling=listener.compiling,
         on_choice=listener.chosen,
     )
 

@@ -52,6 +52,10 @@ class GridDisplay:
         if not self._console.is_terminal:
             self._say(cell, f"meta-training, {cell.config.outer.iterations} iterations")
 
+    def compiling(self, cell: Cell, seconds: float) -> None:
+        """One line that stays: why nothing seems to happen."""
+        self._say(cell, f"compiling the training step, up to {_duration(seconds)}; it is kept for later runs")
+
     def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
         """One line that stays: the execution that is used, and what the others took."""
         times = ", ".join(f"{name} {seconds:.3g}" for name, seconds in choice.seconds.items())

@@ -25,6 +25,9 @@ class Display(Protocol):
     def cell_started(self, cell: Cell) -> None:
         """A cell begins."""
 
+    def compiling(self, cell: Cell, seconds: float) -> None:
+        """A training step is being compiled, which may take so long."""
+
     def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
         """An execution was chosen by a new measurement."""
 
@@ -102,6 +105,10 @@ class _Voice:
     def __init__(self, cell: Cell, display: Display) -> None:
         self._cell = cell
         self._display = display
+
+    def compiling(self, seconds: float) -> None:
+        """A training step is being compiled, which may take so long."""
+        self._display.compiling(self._cell, seconds)
 
     def chosen(self, purpose: str, choice: Choice) -> None:
         """An execution was chosen by a new measurement."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,14 +41,26 @@ def taking(seconds: float) -> Execution:
     return Execution("made up", outer_gradient, count_correct)
 
 
+def quick() -> list[str]:
+    return [name for name, execution in EXECUTIONS.items() if not execution.compiles]
+
+
 def failing(*_: object) -> torch.Tensor:
     raise RuntimeError("vmap: no")
 
 
+LONG = 10**7
+compiling: list[float] = []
+
+
 def choose(
-    execution: str = "auto", task_chunk: int | None = None, sampler: EpisodeSampler | None = None
+    execution: str = "auto",
+    task_chunk: int | None = None,
+    sampler: EpisodeSampler | None = None,
+    iterations: int = 100,
 ) -> tuple[Engine, dict[str, Choice]]:
     heard: dict[str, Choice] = {}
+    compiling.clear()
     sampler = sampler or noise_sampler()
     engine = choose_engine(
         LEARNER,
@@ -57,9 +70,11 @@ def choose(
         meta_batch=4,
         train_steps=1,
         test_steps=2,
+        iterations=iterations,
         ranks=ALONE,
         execution=execution,
         task_chunk=task_chunk,
+        on_compiling=compiling.append,
         on_choice=heard.__setitem__,
     )
     return engine, heard
@@ -80,13 +95,61 @@ def test_the_fastest_is_chosen_and_remembered(monkeypatch: pytest.MonkeyPatch, o
     assert heard["training"].seconds["slow"] > 1.6  # four tasks of a meta-batch
     files = sorted((own_cache / "executions").iterdir())
     assert [f.name.partition("-")[0] for f in files] == ["testing", "training"]
-    assert json.loads(files[1].read_text())["choice"]["execution"] == "fast"
+    assert json.loads(files[1].read_text())["measured"]["seconds"]["broken"] == float("inf")
     monkeypatch.setattr(choice, "EXECUTIONS", dict.fromkeys(made_up, Execution("", failing, failing)))
     again, heard = choose()  # nothing is run
     assert (again.training, heard) == ("fast", {})
     files[1].write_text("{")
     with pytest.raises(RuntimeError, match="vmap: no"):  # a damaged note is no note
         choose()
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> dict[str, Execution]:
+    known = {"plain": taking(0.02), "vmap": taking(0.02), "compiled": replace(taking(0.0), compiles=True)}
+    monkeypatch.setattr(choice, "EXECUTIONS", known)
+    return known
+
+
+def test_compiling_is_tried_where_the_iterations_will_pay_for_it(compiler: dict[str, Execution]) -> None:
+    engine, heard = choose()
+    assert (engine.training, engine.testing, compiling) == ("plain", "plain", [])
+    engine, heard = choose(iterations=LONG)  # what was measured before is remembered
+    assert (engine.training, engine.testing, engine.task_chunk) == ("compiled", "plain", 4)
+    assert compiling == [choice.COMPILE_SECONDS]
+    assert set(heard) == {"training"}
+    assert set(heard["training"].seconds) == {"plain", "vmap", "compiled"}
+    engine, heard = choose(iterations=LONG)
+    assert (engine.training, heard, compiling) == ("compiled", {}, [])
+
+
+def test_a_remembered_compilation_must_pay_anew(compiler: dict[str, Execution], own_cache: Path) -> None:
+    choose(iterations=LONG)
+    (file,) = (own_cache / "executions").glob("training-*")
+    known = json.loads(file.read_text())
+    known["measured"] |= {"seconds": {"plain": 1.0, "vmap": 1.0, "compiled": 0.5}, "compile_seconds": 100.0}
+    file.write_text(json.dumps(known))
+    assert choose(iterations=150)[0].training == "plain"  # 75 s saved for 100
+    assert choose(iterations=300)[0].training == "compiled"
+
+
+def test_what_cannot_be_compiled_is_not_tried_twice(compiler: dict[str, Execution]) -> None:
+    compiler["compiled"] = Execution("", failing, failing, compiles=True)
+    assert choose(iterations=LONG)[0].training == "plain"
+    assert len(compiling) == 1
+    assert choose(iterations=LONG)[0].training == "plain"
+    assert compiling == []
+
+
+def test_compiling_is_not_tried_where_vmap_is_slow(compiler: dict[str, Execution]) -> None:
+    compiler["vmap"] = taking(0.1)
+    assert choose(iterations=LONG)[0].training == "plain"
+    assert compiling == []
+
+
+@pytest.mark.parametrize(("most", "tasks", "expected"), [(16, 8, 8), (7, 8, 4), (3, 8, 2), (5, 7, 1), (16, 1, 1)])
+def test_compiled_chunks_leave_no_rest(most: int, tasks: int, expected: int) -> None:
+    assert choice._even_chunk(most, tasks) == expected
 
 
 def test_what_is_hardly_faster_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +163,7 @@ def test_what_is_hardly_faster_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_named_execution_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in EXECUTIONS:
+    for name in quick():
         engine, _ = choose(name, task_chunk=3)
         assert (engine.training, engine.testing, engine.task_chunk) == (name, name, 3)
     monkeypatch.setattr(choice, "EXECUTIONS", {"broken": Execution("", failing, failing)})

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewshot_km.engine import EXECUTIONS
 from fewshot_km.engine.memory import free_bytes, peak_bytes
+from tests.engine.test_executions import QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has")
@@ -47,7 +47,7 @@ print(json.dumps([seen[50], seen[200], evaluated[50], evaluated[-1]]))
 
 @LINUX
 @pytest.mark.slow
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("execution", QUICK)
 def test_memory_does_not_grow_over_iterations_or_episodes(execution: str) -> None:
     """A graph kept from each of 150 iterations, or from each of 800 episodes, would take more than 100 MB."""
     done = subprocess.run(

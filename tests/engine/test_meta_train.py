@@ -13,6 +13,7 @@ from fewshot_km.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import DivergenceError
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
 from tests.engine.noise import DoubleSampler, noise_sampler
+from tests.engine.test_executions import QUICK
 from tests.networks_under_test import SMALL_STRIDED
 
 OUTER = OuterLoop(lr=0.01, meta_batch=3, iterations=4, steps=2, clip_value=None, validate_every=2)
@@ -100,7 +101,7 @@ def test_a_loss_that_is_not_finite_stops_training(sampler: EpisodeSampler) -> No
         meta_train(Engine(learner), learner.init(0), sampler, lambda _: 0.5, OUTER)
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("execution", QUICK)
 def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execution: str) -> None:
     learner = make()
     meta = {n: v.double() for n, v in learner.init(0).items()}
@@ -123,7 +124,7 @@ def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execut
     assert results[0][4] == int(one) / 6
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("execution", QUICK)
 def test_the_outer_step_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execution: str) -> None:
     learner = make()
     meta = {n: v.double() for n, v in learner.init(0).items()}

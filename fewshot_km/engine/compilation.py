@@ -1,0 +1,109 @@
+"""The outer gradient of several tasks as one compiled program: what `vmap` does operation by operation, fused.
+
+The step is traced once, from the inner loop's forward pass to the outer gradient, and handed to torch's compiler, which
+keeps its results in a cache on disk: minutes the first time, seconds after that. On a GPU the program is a CUDA graph
+besides, so that the thousands of small operations of a step are launched as one.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from fewshot_km.datasets.storage import cache_root
+from fewshot_km.episodes import Episode
+from fewshot_km.learners.base import Learner, Params
+
+OuterGradient = Callable[[Learner, Params, Episode, int], tuple[Params, Tensor, Tensor]]
+"""(learner, meta, episode, steps) -> summed gradient, losses [T], accuracies [T]."""
+Program = Callable[..., tuple[Params, Tensor, Tensor]]
+
+_PROGRAMS: WeakKeyDictionary[Learner, dict[tuple[Any, ...], Program]] = WeakKeyDictionary()
+
+
+def run_compiled(
+    outer_gradient: OuterGradient, learner: Learner, meta: Params, episode: Episode, steps: int
+) -> tuple[Params, Tensor, Tensor]:
+    """What `outer_gradient` gives, by a program for these shapes; the first call compiles it.
+
+    Whatever the compiler raises, where it knows an operation too little or finds no C++ compiler, is passed on.
+    """
+    inputs = (meta, episode.support_x, episode.support_y, episode.query_x, episode.query_y)
+    shapes = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (*meta.values(), *inputs[1:])]
+    key = (steps, *shapes)
+    programs = _PROGRAMS.setdefault(learner, {})
+    if key not in programs:
+        programs[key] = _compile(outer_gradient, learner, inputs, steps)
+    gradient, losses, accuracies = programs[key](*inputs)
+    if losses.is_cuda:  # the next run of a CUDA graph writes to the same memory
+        return {name: value.clone() for name, value in gradient.items()}, losses.clone(), accuracies.clone()
+    return gradient, losses, accuracies
+
+
+def _compile(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ...], steps: int) -> Program:
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "compiled"))
+    on_gpu = inputs[1].is_cuda
+    graph = trace(outer_gradient, learner, inputs, steps)
+    program: Program = torch.compile(graph, dynamic=False, mode="max-autotune" if on_gpu else None)
+    return program
+
+
+def trace(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ...], steps: int) -> GraphModule:
+    """The program before it is compiled: plain operations, with derivatives and the task axis spelled out."""
+
+    def step(meta: Params, sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> tuple[Params, Tensor, Tensor]:
+        with _ConvolutionsAsProducts():
+            return outer_gradient(learner, meta, Episode(sx, sy, qx, qy), steps)
+
+    graph: GraphModule = make_fx(step)(*inputs)
+    return graph
+
+
+class _ConvolutionsAsProducts(TorchFunctionMode):
+    """Within it, convolutions are matrix products, which for kernels that differ by task are faster than grouped ones.
+
+    Their windows are gathered by slices, whose derivatives the compiler fuses with what is around them.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        known = {torch.conv2d: _conv2d, F.conv2d: _conv2d}
+        return known.get(func, func)(*args, **(kwargs or {}))
+
+
+def _conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    if isinstance(padding, str) or x.ndim != 4 or groups != 1 or dilation not in (1, (1, 1), [1, 1]):
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    (s_h, s_w), (p_h, p_w) = _pair(stride), _pair(padding)
+    filters, channels, k_h, k_w = weight.shape
+    images, _, height, width = x.shape
+    rows, cols = (height + 2 * p_h - k_h) // s_h + 1, (width + 2 * p_w - k_w) // s_w + 1
+    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, p_w, p_w, p_h, p_h))
+    seen = [
+        x[:, i : i + s_h * (rows - 1) + 1 : s_h, j : j + s_w * (cols - 1) + 1 : s_w]
+        for i in range(k_h)
+        for j in range(k_w)
+    ]
+    y = torch.cat(seen, -1).reshape(-1, k_h * k_w * channels) @ weight.permute(2, 3, 1, 0).reshape(-1, filters)
+    y = y if bias is None else y + bias
+    return y.view(images, rows, cols, filters).permute(0, 3, 1, 2)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
