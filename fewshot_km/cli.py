@@ -92,7 +92,7 @@ def quickstart(ctx: typer.Context) -> None:
     """
     load_entry_points()
     if ctx.invoked_subcommand is None:
-        _run("quickstart", DEFAULT_RESULTS, None, "auto", "auto", AUTO, None, [])
+        _run("quickstart", DEFAULT_RESULTS, None, "auto", "auto", AUTO, None, False, [])
 
 
 @app.command()
@@ -110,11 +110,14 @@ def run(
     task_chunk: Annotated[
         int | None, typer.Option(min=1, help="Tasks at once in each process.", show_default="what fits into memory")
     ] = None,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="On a GPU: faster products with factors rounded to 10 bits; records say so.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Run the cells of a grid that are not done yet, then print and save its table."""
     load_plugins(plugin)
-    _run(grid, results, data_root, device, devices, execution, task_chunk, plugin or [])
+    _run(grid, results, data_root, device, devices, execution, task_chunk, tf32, plugin or [])
 
 
 @app.command("list")
@@ -192,6 +195,7 @@ def _run(
     devices: str,
     execution: str,
     task_chunk: int | None,
+    tf32: bool,
     plugins: list[Path],
 ) -> None:
     chosen = choose_device(device)
@@ -216,7 +220,9 @@ def _run(
         )
         command = ["run", name, f"--data-root={root}", f"--device={device}", *(f"--plugin={path}" for path in plugins)]
         with Team(processes, chosen, command) as team, GridDisplay(len(waiting), console) as display:
-            failed = run_grid(grid, waiting, store, root, team, display, execution=execution, task_chunk=task_chunk)
+            failed = run_grid(
+                grid, waiting, store, root, team, display, execution=execution, task_chunk=task_chunk, tf32=tf32
+            )
     else:
         console.print(f"{grid.name}: all {len(grid.cells)} cells are done; nothing to run", highlight=False)
         failed = []

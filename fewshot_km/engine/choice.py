@@ -40,7 +40,7 @@ MOST_TASKS = 16  # at once: MAML's largest meta-batch; testing reports its progr
 COMPILING_SAVES = 0.25  # of an iteration's time, at least: measured on strided networks, 0.26 (20-way) to 0.55 (5-way)
 COMPILE_SECONDS = 240  # for each inner step and one more, halved: measured 160 to 230 for one step on two cores
 VMAP_NOT_SLOWER = 1.3  # than the fastest: measured 1.0 to 1.2 where compiling pays (strided), 1.6 where not (pooled)
-PAYS_TWICE = 2  # what compiling is expected to save must be this many times what it is expected to cost
+PAYS = 4  # times what compiling is expected to cost must be what it is expected to save: a trial may fail
 
 Purpose = Literal["training", "testing"]
 
@@ -171,7 +171,7 @@ def _may_pay(measured: _Measured, iterations: int, steps: int, device: torch.dev
     fastest = min(measured.seconds.values())
     if device.type == "cpu" and measured.seconds["vmap"] > VMAP_NOT_SLOWER * fastest:
         return False
-    return iterations * fastest * COMPILING_SAVES > PAYS_TWICE * _expected_compile_seconds(steps)
+    return iterations * fastest * COMPILING_SAVES > PAYS * _expected_compile_seconds(steps)
 
 
 def _expected_compile_seconds(steps: int) -> float:
@@ -279,6 +279,7 @@ def _describe(
         "machine": platform.node(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
         "ranks": ranks.size,
         "versions": {name: version(name) for name in ("fewshot_km", "torch")},
     }

@@ -22,3 +22,12 @@ def choose_device(name: str) -> torch.device:
         why = str(error).splitlines()[0]
         raise ConfigError(f"--device {name}: cannot be used here ({why[:120]}); try auto or cpu") from None
     return device
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether products and convolutions of float32 may round what they multiply to TF32's 10 bits on a GPU.
+
+    torch allows convolutions to, unless told otherwise; here it is a choice that records name.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

@@ -11,6 +11,7 @@ import torch
 
 from fewshot_km.datasets import Dataset
 from fewshot_km.engine import Choice, MetaTraining, OuterLoop, Progress, Ranks, choose_engine, evaluate, meta_train
+from fewshot_km.engine.devices import allow_tf32
 from fewshot_km.engine.ranks import ALONE
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
 from fewshot_km.grid.config import CellConfig
@@ -68,12 +69,14 @@ class Compute:
     """What a cell is computed with; it decides about time and rounding, never about what is computed.
 
     execution, task_chunk  see `choose_engine`
+    tf32                   see `allow_tf32`
     """
 
     device: torch.device
     ranks: Ranks = ALONE
     execution: str = "auto"  # measured: no rule tells the fastest one in advance
     task_chunk: int | None = None  # None: what memory allows
+    tf32: bool = False  # 10 bits of a product's factors instead of 23: only who asks for it
 
 
 class Listener(Protocol):
@@ -110,6 +113,7 @@ class Silent:
 
 def run_cell(config: CellConfig, dataset: Dataset, compute: Compute, listener: Listener) -> CellResult:
     """Meta-train, select on validation, test once; raises DivergenceError. All ranks must call it with one config."""
+    allow_tf32(compute.tf32)
     torch.manual_seed(config.seed)  # for networks that draw random numbers of their own
     learner = make_learner(config, dataset)
     streams = make_streams(config, dataset, compute.device)

@@ -54,8 +54,9 @@ def run_grid(
     *,
     execution: str = AUTO,
     task_chunk: int | None = None,
+    tf32: bool = False,
 ) -> list[Cell]:
-    """Run the waiting cells of a grid and return those that failed; `execution`, `task_chunk`: see `choose_engine`.
+    """Run the waiting cells of a grid and return those that failed; for the last three see `Compute`.
 
     Data sets are read, and every learner is built, before the first cell starts: whatever is wrong with the grid, its
     plug-ins or the data raises here, as FewshotError, at once. A cell that fails later is marked failed, with its
@@ -72,7 +73,7 @@ def run_grid(
     for cell in waiting:
         display.cell_started(cell)
         started = datetime.now(UTC)
-        compute = Compute(team.device, team.ranks, execution, task_chunk)
+        compute = Compute(team.device, team.ranks, execution, task_chunk, tf32)
         try:
             team.tell(cell.config, compute)
             result = run_cell(cell.config, datasets[str(cell.config.task.dataset)], compute, _Voice(cell, display))
@@ -93,7 +94,8 @@ def run_grid(
             if said := team.after_failure():
                 store.write_failure(cell, f"{reason}; {said}", trace)
         else:
-            store.write(cell, _record(cell, datasets, result, environment, started), result.training, result.accuracies)
+            record = _record(cell, datasets, result, compute, environment, started)
+            store.write(cell, record, result.training, result.accuracies)
             display.cell_finished(cell, result.summary)
     team.dismiss()
     return failed
@@ -127,6 +129,7 @@ def _record(
     cell: Cell,
     datasets: Mapping[str, Dataset],
     result: CellResult,
+    compute: Compute,
     environment: Mapping[str, Any],
     started: datetime,
 ) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def _record(
         "dataset_found": dataset.found,
         "dataset_partial": dataset.partial,
         "results": result.summary,
-        "environment": {**environment, "executions": result.executions},
+        "environment": {**environment, "tf32": compute.tf32, "executions": result.executions},
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }

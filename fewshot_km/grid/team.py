@@ -72,7 +72,8 @@ class Team:
 
     def tell(self, config: CellConfig, compute: Compute) -> None:
         """Let the others run the same cell."""
-        self.ranks.from_first((config.model_dump(mode="json"), compute.execution, compute.task_chunk))
+        how = {"execution": compute.execution, "task_chunk": compute.task_chunk, "tf32": compute.tf32}
+        self.ranks.from_first((config.model_dump(mode="json"), how))
 
     def dismiss(self) -> None:
         """Let the others leave."""
@@ -168,14 +169,14 @@ def follow(data_root: Path, device: torch.device) -> None:
             Path(unquote(urlsplit(meeting).path)).with_name(f"ready{rank}").touch()
         ranks = join(rank, size, device, meeting)
         while (message := ranks.from_first()) is not None:
-            settings, execution, task_chunk = message
+            settings, how = message
             config = CellConfig.model_validate(settings)
             key = str(config.task.dataset)
             if key not in datasets:
                 with contextlib.redirect_stderr(io.StringIO()):  # rank 0 has said what was found
                     datasets[key] = load_dataset(config.task.dataset.name, data_root, config.task.dataset.options)
             with contextlib.suppress(DivergenceError):  # of the loss of all ranks: rank 0 raises it, too
-                run_cell(config, datasets[key], Compute(device, ranks, execution, task_chunk), Silent())
+                run_cell(config, datasets[key], Compute(device, ranks, **how), Silent())
     except RuntimeError:
         if os.getppid() == leader:
             raise
