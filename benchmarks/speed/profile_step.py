@@ -1,0 +1,131 @@
+"""Where the time of a task goes: `python benchmarks/speed/profile_step.py --cases 'mini-*-1step' --learners maml`.
+
+One thread runs an outer gradient as meta-training would; the time of each operation of torch is measured, the median of
+several runs, and summed by kind, beside the time that its arithmetic would take at the rate of a large matrix product.
+What is not within operations is the overhead of Python and autograd, measured as the whole less the operations. Prints
+a Markdown table: percent of the whole, and in brackets how many times the arithmetic's time each kind takes.
+"""
+
+import argparse
+import fnmatch
+import json
+import statistics
+import time
+from collections import defaultdict
+from typing import Any
+
+import torch
+from compare import TRAINING, matrix_rate
+from contestant import Case
+from tabulate import tabulate
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine.memory import keep_freed_memory
+
+KINDS = {  # by part of the operation's name, the first that fits
+    "convolution_backward": "convolution gradients",
+    "convolution": "convolutions",
+    "mm": "matrix products",
+    "matmul": "matrix products",
+    "batch_norm": "batch norm kernels",
+    "max_pool": "pooling",
+}
+REST = "elementwise, sums, copies"
+RUNS = 9  # odd, so that the median is one of them
+
+
+class TimeOperations(TorchDispatchMode):
+    """Seconds and floating-point operations by kind."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.operations: dict[str, int] = defaultdict(int)
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        began = time.perf_counter()
+        out = func(*args, **kwargs)
+        took = time.perf_counter() - began
+        name = str(func.overloadpacket)
+        kind = next((kind for part, kind in KINDS.items() if part in name), REST)
+        self.seconds[kind] += took
+        self.calls += 1
+        if func.overloadpacket in flop_registry:
+            self.operations[kind] += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
+        return out
+
+
+def profile(case: Case, learner_name: str, execution: str, tasks: int) -> dict[str, Any]:
+    """Median seconds per task: of the whole, and by kind."""
+    learner, meta = case.make_learner(learner_name)
+    episode = case.draw(range(tasks))
+    run = EXECUTIONS[execution].outer_gradient
+    whole, parts = [], []
+    for turn in range(RUNS + 1):
+        began = time.perf_counter()
+        run(learner, meta, episode, case.steps)
+        took = time.perf_counter() - began
+        with TimeOperations() as timed:
+            run(learner, meta, episode, case.steps)
+        if turn:
+            whole.append(took / tasks)
+            parts.append(timed)
+    kinds = {kind: statistics.median(p.seconds[kind] for p in parts) / tasks for kind in parts[0].seconds}
+    operations = {kind: count / tasks for kind, count in parts[0].operations.items()}
+    return {
+        "whole": statistics.median(whole),
+        "kinds": kinds,
+        "operations": operations,
+        "calls": parts[0].calls // tasks,
+    }
+
+
+def row(found: dict[str, Any], rate: float) -> list[str]:
+    """Percent of the whole by kind."""
+    whole = found["whole"]
+    cells = []
+    for kind in [*dict.fromkeys(KINDS.values()), REST]:
+        seconds = found["kinds"].get(kind, 0.0)
+        cell = f"{100 * seconds / whole:.0f} %" if seconds else ""
+        if found["operations"].get(kind):
+            cell += f" ({seconds / (found['operations'][kind] / rate):.1f}x)"
+        cells.append(cell)
+    overhead = max(0.0, whole - sum(found["kinds"].values()))
+    floor = sum(found["operations"].values()) / rate
+    return [
+        f"{1e3 * whole:.1f}",
+        f"{whole / floor:.1f}x",
+        *cells,
+        f"{100 * overhead / whole:.0f} %",
+        str(found["calls"]),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--cases", nargs="*", default=["omniglot-strided-5w1s-1step"], help=f"of {', '.join(TRAINING)}")
+    parser.add_argument("--learners", nargs="*", default=["maml", "anil", "km-maml"], help="learners")
+    parser.add_argument("--executions", nargs="*", default=["loop", "vmap"], help="executions that do not compile")
+    parser.add_argument("--tasks", type=int, default=2, help="at once")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    rows = []
+    for name, settings in TRAINING.items():
+        if any(fnmatch.fnmatch(name, pattern) for pattern in given.cases):
+            case = Case.read(json.dumps({**settings, "iterations": 1, "device": "cpu"}))
+            for learner in given.learners:
+                for execution in given.executions:
+                    found = profile(case, learner, execution, given.tasks)
+                    rows.append([name, learner, execution, *row(found, matrix_rate(1, "cpu"))])
+    kinds = [*dict.fromkeys(KINDS.values()), REST]
+    header = ["", "learner", "execution", "ms per task", "over its arithmetic", *kinds, "between operations", "calls"]
+    print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
