@@ -25,6 +25,9 @@ OuterGradient = Callable[[Learner, Params, Episode, int], tuple[Params, Tensor, 
 """(learner, meta, episode, steps) -> summed gradient, losses [T], accuracies [T]."""
 Program = Callable[..., tuple[Params, Tensor, Tensor]]
 
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_USERS_CACHE = os.environ.get(_CACHE_VARIABLE)  # before torch names a temporary folder there, as it will
+
 _PROGRAMS: WeakKeyDictionary[Learner, dict[tuple[Any, ...], Program]] = WeakKeyDictionary()
 
 
@@ -48,7 +51,7 @@ def run_compiled(
 
 
 def _compile(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ...], steps: int) -> Program:
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "compiled"))
+    os.environ[_CACHE_VARIABLE] = _USERS_CACHE or str(cache_root() / "compiled")
     on_gpu = inputs[1].is_cuda
     graph = trace(outer_gradient, learner, inputs, steps)
     program: Program = torch.compile(graph, dynamic=False, mode="max-autotune" if on_gpu else None)

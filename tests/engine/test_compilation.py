@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
-from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine import EXECUTIONS, compilation
 from fewshot_km.engine.compilation import trace
 from fewshot_km.engine.executions import _all_at_once
 from fewshot_km.learners import InnerLoop, build_learner
@@ -52,6 +52,8 @@ torch_warns_of_itself = pytest.mark.filterwarnings("ignore:.*torch.jit:Deprecati
 @pytest.mark.slow
 def test_the_compiled_program_is_the_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/nowhere")  # torch's own, which is not the user's
+    monkeypatch.setattr(compilation, "_USERS_CACHE", None)
     network = OneBlock(3, (1, 8, 8))
     learner = build_learner("km-maml", {}, network.make, InnerLoop(0.3))
     meta = {n: v.double() for n, v in learner.init(1).items()}
