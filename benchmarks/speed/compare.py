@@ -181,9 +181,14 @@ class _CountOperations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func.overloadpacket in flop_registry:
-            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        self.total += operations_of(func, args, kwargs or {}, out)
         return out
+
+
+def operations_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
+    """Floating-point operations of a call of torch's, where it is a convolution or a product; else 0."""
+    known = func.overloadpacket in flop_registry
+    return int(flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)) if known else 0
 
 
 def count_operations(case: Case) -> dict[str, int]:

@@ -25,11 +25,12 @@ from subprocess import DEVNULL, Popen
 from typing import Any, Protocol
 
 import numpy as np
+import peers
 import torch
 from torch import Tensor
 
-from fewshot_km.engine import Choice, Engine, choose_engine
-from fewshot_km.engine.devices import allow_tf32
+from fewshot_km.engine import Engine, choose_engine
+from fewshot_km.engine.devices import allow_tf32, clock
 from fewshot_km.engine.executions import EXECUTIONS
 from fewshot_km.engine.memory import peak_bytes
 from fewshot_km.engine.ranks import ALONE, RANK, WORLD_SIZE, Ranks, join, leave
@@ -134,7 +135,6 @@ class Ours:
         self.case, self.name, self.ranks = case, learner, ranks
         self.learner, meta = case.make_learner(learner)
         self.sampler = InMemory(case, case.tasks)
-        self.choices: dict[str, Choice] = {}
         began = time.perf_counter()
         self.engine: Engine = choose_engine(
             self.learner,
@@ -192,11 +192,9 @@ class Peer:
     """Another library, in one process."""
 
     def __init__(self, case: Case, library: str, learner: str) -> None:
-        import peers  # only where it is there
-
         self.case = case
         self.network = case.make_network()
-        self.tasks = _as_tasks(case.draw(range(case.tasks)))
+        self.tasks = peers.tasks_of(case.draw(range(case.tasks)))
         maml, self.correct = peers.MAML[library]
         self.meta_gradient = maml if learner == "maml" else peers.ANIL[library]
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=OUTER_LR)
@@ -204,7 +202,8 @@ class Peer:
     def gradient(self) -> Params:
         """What its backward() leaves."""
         network = self.case.make_network().double()
-        self.meta_gradient(network, _as_tasks(self.case.draw(range(self.case.tasks), torch.float64)), self.case.steps)
+        episode = self.case.draw(range(self.case.tasks), torch.float64)
+        self.meta_gradient(network, peers.tasks_of(episode), self.case.steps)
         return {
             name: (torch.zeros_like(p) if p.grad is None else p.grad) / self.case.tasks
             for name, p in network.named_parameters()
@@ -229,11 +228,7 @@ class Peer:
         return {"threads": torch.get_num_threads()}
 
 
-def _as_tasks(episode: Episode) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    return list(zip(episode.support_x, episode.support_y, episode.query_x, episode.query_y, strict=True))
-
-
-def answer(contestant: Contestant, asked: dict[str, Any]) -> dict[str, Any]:
+def answer(contestant: Contestant, asked: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """What one request asks for."""
     if asked["do"] == "gradient":
         gradient: dict[str, Any] = {name: value.detach().cpu().numpy() for name, value in contestant.gradient().items()}
@@ -241,20 +236,13 @@ def answer(contestant: Contestant, asked: dict[str, Any]) -> dict[str, Any]:
         return {}
     if asked["do"] == "memory":
         return {"bytes": contestant.memory(), **contestant.about()}
-    began = _now()
+    began = clock(device)
     for _ in range(asked.get("times", 1)):
         if asked["do"] == "train":
             contestant.train()
         else:
             contestant.evaluate(asked["episodes"])
-    return {"seconds": (_now() - began) / asked.get("times", 1)}
-
-
-def _now() -> float:
-    """Once all that was asked of a GPU is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+    return {"seconds": (clock(device) - began) / asked.get("times", 1)}
 
 
 def _peak(device: str) -> int:
@@ -286,17 +274,18 @@ def main() -> None:
     allow_tf32(False)
     warnings.simplefilter("ignore")  # gym, which learn2learn imports, has much to say
     library, learner, case = sys.argv[1], sys.argv[2], Case.read(sys.argv[3])
+    device = torch.device(case.device)
     contestant, ranks = start(library, learner, case, int(sys.argv[4]))
     if ranks.first:
         print(json.dumps(contestant.about()), flush=True)
         for line in sys.stdin:
             asked = ranks.from_first(json.loads(line))
-            print(json.dumps(answer(contestant, asked)), flush=True)
+            print(json.dumps(answer(contestant, asked, device)), flush=True)
         ranks.from_first(None)
     else:
         while (asked := ranks.from_first()) is not None:
             if asked["do"] != "gradient":  # which rank 0 computes alone
-                answer(contestant, asked)
+                answer(contestant, asked, device)
     leave()
 
 

@@ -12,7 +12,6 @@ both, in float32, medians of rounds in which the ways take turns. First all are 
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional as F
 
-from fewshot_km.engine.devices import allow_tf32, choose_device
+from fewshot_km.engine.devices import allow_tf32, choose_device, clock
 
 LAYERS = {  # channels in, out, height, stride
     "strided 1": (1, 64, 28, 2),
@@ -105,9 +104,9 @@ def measure(layer: str, tasks: int, images: int, device: torch.device, rounds: i
     x, kernels = inputs(layer, tasks, images, device, torch.float32)
 
     def seconds(way: Convolution, order: int) -> float:
-        began = now(device)
+        began = clock(device)
         derivatives(way, x, kernels, LAYERS[layer][3], order)
-        return now(device) - began
+        return clock(device) - began
 
     cells = []
     for order in range(3):
@@ -119,13 +118,6 @@ def measure(layer: str, tasks: int, images: int, device: torch.device, rounds: i
                     times[name].append(took)
         cells += [f"{1e3 * statistics.median(values):.2f}" for values in times.values()]
     return cells
-
-
-def now(device: torch.device) -> float:
-    """Once all that was asked of a GPU is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def compare() -> dict[str, dict[str, float]]:
                 meta = {key: value.double() for key, value in learner.init(0).items()}
                 network = build_network("conv4", options, image_shape, ways).double()
                 network.load_state_dict(meta)
-                meta_gradient(network, tasks_of(episode), steps)
+                meta_gradient(network, peers.tasks_of(episode), steps)
                 theirs = gradients_of(network, len(episode))
                 found[f"{peer}, {title}, {steps} steps"] = {
                     execution: difference(
@@ -65,11 +65,6 @@ def difference(ours: Params, theirs: Params) -> float:
     flat = torch.cat([value.flatten() for value in ours.values()]) / TASKS
     other = torch.cat([theirs[name].flatten() for name in ours])
     return float((flat - other).norm() / flat.norm())
-
-
-def tasks_of(episode: Episode) -> list[peers.Task]:
-    """Support and query of each task."""
-    return list(zip(episode.support_x, episode.support_y, episode.query_x, episode.query_y, strict=True))
 
 
 def gradients_of(network: nn.Module, tasks: int) -> Params:

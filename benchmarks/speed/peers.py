@@ -16,6 +16,7 @@ from learn2learn_tasks import import_learn2learn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fewshot_km.episodes import Episode
 from fewshot_km.networks import Network
 
 LR = 0.4
@@ -23,6 +24,11 @@ Task = tuple[Tensor, Tensor, Tensor, Tensor]
 """Support images and labels, query images and labels."""
 MetaGradient = Callable[[nn.Module, list[Task], int], None]
 CountCorrect = Callable[[nn.Module, list[Task], int], list[int]]
+
+
+def tasks_of(episode: Episode) -> list[Task]:
+    """One after the other."""
+    return list(zip(episode.support_x, episode.support_y, episode.query_x, episode.query_y, strict=True))
 
 
 def learn2learn_maml(network: nn.Module, tasks: list[Task], steps: int) -> None:

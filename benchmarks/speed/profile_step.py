@@ -15,11 +15,10 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from compare import TRAINING, matrix_rate
+from compare import TRAINING, matrix_rate, operations_of
 from contestant import Case
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from fewshot_km.engine import EXECUTIONS
 from fewshot_km.engine.memory import keep_freed_memory
@@ -54,8 +53,7 @@ class TimeOperations(TorchDispatchMode):
         kind = next((kind for part, kind in KINDS.items() if part in name), REST)
         self.seconds[kind] += took
         self.calls += 1
-        if func.overloadpacket in flop_registry:
-            self.operations[kind] += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
+        self.operations[kind] += operations_of(func, args, kwargs, out)
         return out
 
 

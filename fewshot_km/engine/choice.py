@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 
 from fewshot_km.datasets.storage import cache_root, write_text
+from fewshot_km.engine.devices import clock
 from fewshot_km.engine.engine import Engine
 from fewshot_km.engine.executions import EXECUTIONS
 from fewshot_km.engine.memory import free_bytes, keep_freed_memory, peak_bytes
@@ -103,19 +104,17 @@ def choose_engine(
     if device.type == "cpu":
         keep_freed_memory()
 
+    names = [execution] if execution != AUTO else [n for n, known in EXECUTIONS.items() if not known.compiles]
+
     def choose(purpose: Purpose, sampler: EpisodeSampler, steps: int) -> Choice:
-        key = _describe(purpose, execution, learner, meta, sampler, meta_batch, steps, device, ranks)
+        key = _describe(purpose, names, learner, meta, sampler, meta_batch, steps, device, ranks)
         known: _Measured | None = ranks.from_first(_recall(key) if ranks.first else None)
-        measured = known or _Measured()
         episode = sampler.draw(ranks.share(range(max(meta_batch, ranks.size))))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # whether measured or recalled
-            if execution != AUTO:
-                measured = known or _measure(purpose, [execution], learner, meta, episode, steps, ranks)
-            else:
-                measured = known or _measure(purpose, _quick(), learner, meta, episode, steps, ranks)
-                if purpose == "training" and _may_pay(measured, iterations, steps, device):
-                    on_compiling(_expected_compile_seconds(steps))
-                    measured = _with_compiled(measured, learner, meta, episode, steps, ranks)
+            measured = known or _measure(purpose, names, learner, meta, episode, steps, ranks)
+            if execution == AUTO and purpose == "training" and _may_pay(measured, iterations, steps, device):
+                on_compiling(_expected_compile_seconds(steps))
+                measured = _with_compiled(measured, learner, meta, episode, steps, ranks)
         name = measured.fastest(iterations)
         choice = Choice(name, measured.chunks[name], {n: s for n, s in measured.seconds.items() if s < math.inf})
         if ranks.first and measured != known:
@@ -132,10 +131,6 @@ def check_execution(name: str) -> None:
     """Raise ConfigError for a name that neither is an execution nor asks for measuring."""
     if name != AUTO and name not in EXECUTIONS:
         raise ConfigError(f"unknown execution '{name}'; known: {AUTO}, {', '.join(EXECUTIONS)}")
-
-
-def _quick() -> list[str]:
-    return [name for name, execution in EXECUTIONS.items() if not execution.compiles]
 
 
 def _measure(
@@ -222,14 +217,9 @@ def _even_chunk(most: int, tasks: int) -> int:
 
 
 def _seconds(run: Callable[[], object], on: Episode) -> float:
-    def now() -> float:
-        if on.query_x.is_cuda:
-            torch.cuda.synchronize(on.query_x.device)
-        return time.perf_counter()
-
-    began = now()
+    began = clock(on.query_x.device)
     run()
-    return now() - began
+    return clock(on.query_x.device) - began
 
 
 def _tasks_that_fit(run_one: Callable[[], object], on: Episode, ranks: Ranks) -> int:
@@ -253,7 +243,7 @@ def _tasks_that_fit(run_one: Callable[[], object], on: Episode, ranks: Ranks) ->
 
 def _describe(
     purpose: Purpose,
-    execution: str,
+    names: list[str],
     learner: Learner,
     meta: Params,
     sampler: EpisodeSampler,
@@ -266,7 +256,7 @@ def _describe(
     inner = getattr(learner, "inner", None)
     return {
         "purpose": purpose,
-        "candidates": _quick() if execution == AUTO else [execution],
+        "candidates": names,
         "learner": f"{type(learner).__module__}.{type(learner).__qualname__}",
         "order": getattr(inner, "order", None),
         "parameters": {name: list(value.shape) for name, value in meta.items()},

@@ -6,7 +6,7 @@ besides, so that the thousands of small operations of a step are launched as one
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from fewshot_km.datasets.storage import cache_root
+from fewshot_km.engine.operations import ReplacedOperations, pair
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
 
@@ -62,24 +62,11 @@ def trace(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ..
     """The program before it is compiled: plain operations, with derivatives and the task axis spelled out."""
 
     def step(meta: Params, sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> tuple[Params, Tensor, Tensor]:
-        with _ConvolutionsAsProducts():
+        with ReplacedOperations(_PRODUCTS):
             return outer_gradient(learner, meta, Episode(sx, sy, qx, qy), steps)
 
     graph: GraphModule = make_fx(step)(*inputs)
     return graph
-
-
-class _ConvolutionsAsProducts(TorchFunctionMode):
-    """Within it, convolutions are matrix products, which for kernels that differ by task are faster than grouped ones.
-
-    Their windows are gathered by slices, whose derivatives the compiler fuses with what is around them.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        known = {torch.conv2d: _conv2d, F.conv2d: _conv2d}
-        return known.get(func, func)(*args, **(kwargs or {}))
 
 
 def _conv2d(
@@ -91,9 +78,13 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
+    """As a matrix product, which for kernels that differ by task is faster than a grouped convolution.
+
+    Windows are gathered by slices, whose derivatives the compiler fuses with what is around them.
+    """
     if isinstance(padding, str) or x.ndim != 4 or groups != 1 or dilation not in (1, (1, 1), [1, 1]):
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    (s_h, s_w), (p_h, p_w) = _pair(stride), _pair(padding)
+    (s_h, s_w), (p_h, p_w) = pair(stride), pair(padding)
     filters, channels, k_h, k_w = weight.shape
     images, _, height, width = x.shape
     rows, cols = (height + 2 * p_h - k_h) // s_h + 1, (width + 2 * p_w - k_w) // s_w + 1
@@ -108,5 +99,4 @@ def _conv2d(
     return y.view(images, rows, cols, filters).permute(0, 3, 1, 2)
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
+_PRODUCTS = {torch.conv2d: _conv2d, F.conv2d: _conv2d}

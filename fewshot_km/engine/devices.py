@@ -1,5 +1,7 @@
 """Which device computes."""
 
+import time
+
 import torch
 
 from fewshot_km.errors import ConfigError
@@ -22,6 +24,13 @@ def choose_device(name: str) -> torch.device:
         why = str(error).splitlines()[0]
         raise ConfigError(f"--device {name}: cannot be used here ({why[:120]}); try auto or cpu") from None
     return device
+
+
+def clock(device: torch.device) -> float:
+    """Seconds of `time.perf_counter`, once all that was asked of a GPU is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def allow_tf32(allowed: bool) -> None:

@@ -154,7 +154,7 @@ def conv2d(
     """`torch.nn.functional.conv2d`, with fast second derivatives for batches of images and numeric padding."""
     if isinstance(padding, str) or x.ndim != 4:
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    geometry = (_pair(stride), _pair(padding), _pair(dilation), False, [0, 0], groups)
+    geometry = (pair(stride), pair(padding), pair(dilation), False, [0, 0], groups)
     result: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
     return result
 
@@ -180,7 +180,8 @@ def batch_norm(
     return h
 
 
-def _pair(value: int | Sequence[int]) -> list[int]:
+def pair(value: int | Sequence[int]) -> list[int]:
+    """Height and width of what convolutions take as one number or two."""
     return [value, value] if isinstance(value, int) else list(value)
 
 
@@ -191,11 +192,22 @@ _FAST: dict[Callable[..., Any], Callable[..., Tensor]] = {
 }
 
 
-class FastOperations(TorchFunctionMode):
-    """Within it, whatever network calls conv2d and batch_norm gets the operations above. Not for `torch.func`."""
+class ReplacedOperations(TorchFunctionMode):
+    """Within it, whatever network calls the operations of a table gets those that the table names instead."""
+
+    def __init__(self, table: Mapping[Callable[..., Any], Callable[..., Tensor]]) -> None:
+        super().__init__()
+        self._table = table
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Replace what is known here, pass on the rest."""
-        return _FAST.get(func, func)(*args, **(kwargs or {}))
+        return self._table.get(func, func)(*args, **(kwargs or {}))
+
+
+class FastOperations(ReplacedOperations):
+    """Within it, conv2d and batch_norm are the operations above. Not for `torch.func`."""
+
+    def __init__(self) -> None:
+        super().__init__(_FAST)

@@ -106,7 +106,7 @@ def test_the_fastest_is_chosen_and_remembered(monkeypatch: pytest.MonkeyPatch, o
 
 @pytest.fixture
 def compiler(monkeypatch: pytest.MonkeyPatch) -> dict[str, Execution]:
-    known = {"plain": taking(0.02), "vmap": taking(0.02), "compiled": replace(taking(0.0), compiles=True)}
+    known = {"plain": taking(0.1), "vmap": taking(0.1), "compiled": replace(taking(0.0), compiles=True)}
     monkeypatch.setattr(choice, "EXECUTIONS", known)
     return known
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_compiled_is_not_tried_twice(compiler: dict[str, Executio
 
 
 def test_compiling_is_not_tried_where_vmap_is_slow(compiler: dict[str, Execution]) -> None:
-    compiler["vmap"] = taking(0.1)
+    compiler["vmap"] = taking(0.3)
     assert choose(iterations=LONG)[0].training == "plain"
     assert compiling == []
 
