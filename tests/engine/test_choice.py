@@ -1,7 +1,9 @@
-"""Which execution is chosen: by the clock, once, and for as many tasks as memory holds."""
+"""Which execution is chosen: by the clock, once, and for as many tasks as memory holds.
+
+The clock is the tests' own, which only made-up executions move: a busy machine changes nothing here.
+"""
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,15 +29,24 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+class Clock:
+    now = 0.0
+
+
+@pytest.fixture(autouse=True)
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "clock", lambda _: Clock.now)
+
+
 def taking(seconds: float) -> Execution:
-    """The plain execution, and a pause for each task."""
+    """The plain execution, and so many seconds on the clock for each task."""
 
     def outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
-        time.sleep(seconds * len(episode))
+        Clock.now += seconds * len(episode)
         return plain_outer_gradient(learner, meta, episode, steps)
 
     def count_correct(learner: Learner, meta: Params, episode: Episode, steps: int) -> torch.Tensor:
-        time.sleep(seconds * len(episode))
+        Clock.now += seconds * len(episode)
         return plain_count_correct(learner, meta, episode, steps)
 
     return Execution("made up", outer_gradient, count_correct)
@@ -92,7 +103,7 @@ def test_the_fastest_is_chosen_and_remembered(monkeypatch: pytest.MonkeyPatch, o
     assert (engine.training, engine.testing) == ("fast", "fast")
     assert set(heard) == {"training", "testing"}
     assert set(heard["training"].seconds) == {"plain", "slow", "fast"}
-    assert heard["training"].seconds["slow"] > 1.6  # four tasks of a meta-batch
+    assert heard["training"].seconds["slow"] == pytest.approx(1.6)  # four tasks of a meta-batch
     files = sorted((own_cache / "executions").iterdir())
     assert [f.name.partition("-")[0] for f in files] == ["testing", "training"]
     assert json.loads(files[1].read_text())["measured"]["seconds"]["broken"] == float("inf")
