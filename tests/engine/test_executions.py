@@ -1,11 +1,13 @@
 """Every execution in float64 against three truths: finite differences, a hand-written network, one another."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from fewshot_km.engine import EXECUTIONS
 from fewshot_km.episodes import Episode
@@ -183,17 +185,33 @@ def test_the_outer_loop_trains_every_parameter() -> None:
         assert (float(g.abs().max()) > 1e-9) != n.endswith("conv.bias"), n
 
 
+@pytest.mark.parametrize("network", SMALL_NETWORKS)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_gpus_step_reads_no_value_back(name: str, network: str) -> None:
+    """It would wait for the GPU: among tensors without values, `vmap` runs to its end all the same."""
+    learner, meta = make(name, SMALL_NETWORKS[network], "second")
+    episode = episodes(SMALL_NETWORKS[network])
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(t) for t in (episode.support_x, episode.support_y, episode.query_x, episode.query_y)]
+        fake_meta = {n: mode.from_tensor(v) for n, v in meta.items()}
+        outcome = EXECUTIONS["vmap"].outer_gradient(learner, fake_meta, Episode(*fakes), 2)
+        with pytest.raises(DataDependentOutputException):  # what reading a value would have raised
+            outcome.losses.sum().item()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["maml", "km-maml"])
 @pytest.mark.parametrize("network", [OMNIGLOT_20_WAY, MINI_IMAGENET_5_WAY], ids=["omniglot", "mini-imagenet"])
 def test_single_precision_costs_no_execution_more_than_the_plain_one(network: PaperNetwork, name: str) -> None:
     """Error of the float32 meta-gradient against float64, median of seven episodes: within twice the plain loop's.
 
-    Single episodes say little: where rounding switches a ReLU or a maximum, the error jumps a thousandfold.
+    Single episodes say little: where rounding switches a ReLU or a maximum, the error jumps a thousandfold. Compiling
+    these networks takes minutes, and is done where FEWSHOT_KM_COMPILE_ALL is set.
     """
     learner, _ = make(name, network, "second")
     meta = learner.init(1)
-    errors: dict[str, list[float]] = {execution: [] for execution in QUICK}
+    tried = EXECUTIONS if "FEWSHOT_KM_COMPILE_ALL" in os.environ else QUICK
+    errors: dict[str, list[float]] = {execution: [] for execution in tried}
     for seed in range(7):
         single = one_shot_episode(network, seed)
         double = replace(single, support_x=single.support_x.double(), query_x=single.query_x.double())
@@ -204,9 +222,10 @@ def test_single_precision_costs_no_execution_more_than_the_plain_one(network: Pa
         for execution, found in errors.items():
             got = EXECUTIONS[execution].outer_gradient(learner, meta, single, 1).gradient
             found.append(float(torch.cat([(got[n] - exact[n]).flatten() for n in exact]).norm() / norm))
-    plain = float(np.median(errors["plain"]))
+    medians = {execution: float(np.median(found)) for execution, found in errors.items()}
+    print(medians)
     for execution, found in errors.items():
-        assert np.median(found) < 2 * plain, (execution, errors)
+        assert medians[execution] < 2 * medians["plain"], (execution, found)
 
 
 def one_shot_episode(network: PaperNetwork, seed: int) -> Episode:
