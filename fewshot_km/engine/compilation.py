@@ -5,6 +5,7 @@ keeps its results in a cache on disk: minutes the first time, seconds after that
 besides, so that the thousands of small operations of a step are launched as one.
 """
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch._decomp import get_decompositions
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
@@ -25,6 +27,7 @@ OuterGradient = Callable[[Learner, Params, Episode, int], tuple[Params, Tensor, 
 """(learner, meta, episode, steps) -> summed gradient, losses [T], accuracies [T]."""
 Program = Callable[..., tuple[Params, Tensor, Tensor]]
 
+_aten = torch.ops.aten
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _USERS_CACHE = os.environ.get(_CACHE_VARIABLE)  # before torch names a temporary folder there, as it will
 
@@ -65,7 +68,7 @@ def trace(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ..
         with ReplacedOperations(_PRODUCTS):
             return outer_gradient(learner, meta, Episode(sx, sy, qx, qy), steps)
 
-    graph: GraphModule = make_fx(step)(*inputs)
+    graph: GraphModule = make_fx(step, decomposition_table=None if inputs[1].is_cuda else _PRECISE)(*inputs)
     return graph
 
 
@@ -95,8 +98,39 @@ def _conv2d(
         for j in range(k_w)
     ]
     y = torch.cat(seen, -1).reshape(-1, k_h * k_w * channels) @ weight.permute(2, 3, 1, 0).reshape(-1, filters)
-    y = y if bias is None else y + bias
-    return y.view(images, rows, cols, filters).permute(0, 3, 1, 2)
+    y = y.view(images, rows, cols, filters)
+    return (y if bias is None else y + bias).permute(0, 3, 1, 2)
 
 
 _PRODUCTS = {torch.conv2d: _conv2d, F.conv2d: _conv2d}
+
+
+def _sum(x: Tensor, dim: list[int] | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+    """One dimension after the other, images before pixels."""
+    dims = sorted(d % x.ndim for d in (dim or range(x.ndim)))
+    if len(dims) < 2 or dtype is not None:
+        return NotImplemented
+    for d in dims:
+        x = _aten.sum.dim_IntList(x, [d], True)
+    return x if keepdim else _aten.squeeze.dims(x, dims)
+
+
+def _var_mean(
+    x: Tensor, dim: list[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Any:
+    """Mean, then the mean square of what deviates from it."""
+    if not dim or correction != 0:
+        return NotImplemented
+    count = math.prod(x.shape[d] for d in dim)
+    mean = _aten.sum.dim_IntList(x, dim, True) / count
+    var = _aten.sum.dim_IntList((x - mean).square(), dim, True) / count
+    return (var, mean) if keepdim else (var.squeeze(dim), mean.squeeze(dim))
+
+
+# The compiler's loops on a CPU add up thousands of numbers one after the other; in float32 that costs a digit, and more
+# inputs of a ReLU end up on its other side. A sum of sums does not, and is no slower. A GPU sums up in trees anyway.
+_PRECISE: dict[Any, Callable[..., Any]] = {
+    **get_decompositions([_aten.native_batch_norm, _aten.native_batch_norm_backward]),
+    _aten.sum.dim_IntList: _sum,
+    _aten.var_mean.correction: _var_mean,
+}
