@@ -1,6 +1,16 @@
-"""`python -m fewshot_km`: the command line."""
+"""`python -m fewshot_km`, and the installed command: the command line, which takes seconds to import torch."""
 
-from fewshot_km.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; an interrupt while it is being imported is no traceback either."""
+    try:
+        from fewshot_km.cli import app
+    except KeyboardInterrupt:
+        sys.exit(130)
+    app()
+
 
 if __name__ == "__main__":
     main()

@@ -8,6 +8,7 @@ import typer
 
 from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
 from fewshot_km.errors import ConfigError
+from fewshot_km.grid.selection import FILTERS
 from fewshot_km.plugins import load_plugin
 
 DataRoot = Annotated[
@@ -22,7 +23,22 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A Python file that registers learners, networks or data sets; may be repeated."),
 ]
 
-
+Results = Annotated[Path, typer.Option(help="Folder where results are kept.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=PATTERN",
+        help=f"Only cells that match, such as learner=km-maml or seed=0; keys: {', '.join(FILTERS)}; may be repeated.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="A setting of every cell, such as inner.train_steps=3; may be repeated.",
+    ),
+]
 DatasetOptions = Annotated[
     list[str] | None,
     typer.Option(

@@ -41,13 +41,17 @@ def temporary_file(folder: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name only if the block succeeds.
 
     Two processes may do this at once: each writes its own temporary file, and the last rename wins with a whole file.
+    A `durable` one is on the disk before it takes its name, so that not even a loss of power leaves a part of it.
     """
     with temporary_file(path.parent, path.name) as part:
         yield part
+        if durable:
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
         part.chmod(0o644)  # temporary files are private; a cache may be shared between users
         part.replace(path)
 

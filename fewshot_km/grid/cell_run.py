@@ -1,7 +1,8 @@
 """What one cell does: build its learner and episodes, meta-train, select on validation, test once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,21 @@ import numpy.typing as npt
 import torch
 
 from fewshot_km.datasets import Dataset
-from fewshot_km.engine import Choice, MetaTraining, OuterLoop, Progress, Ranks, choose_engine, evaluate, meta_train
+from fewshot_km.engine import (
+    EXECUTIONS,
+    Choice,
+    Engine,
+    HistoryRow,
+    MetaTraining,
+    OuterLoop,
+    Progress,
+    Ranks,
+    TrainingState,
+    choose_engine,
+    evaluate,
+    meta_train,
+)
+from fewshot_km.engine.choice import AUTO
 from fewshot_km.engine.devices import allow_tf32
 from fewshot_km.engine.ranks import ALONE
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
@@ -91,6 +106,9 @@ class Listener(Protocol):
     def trained(self, progress: Progress) -> None:
         """An iteration of meta-training is done."""
 
+    def validated(self, row: HistoryRow) -> None:
+        """A validation is done."""
+
     def tested(self, episodes: int) -> None:
         """So many more test episodes are done."""
 
@@ -107,35 +125,75 @@ class Silent:
     def trained(self, progress: Progress) -> None:
         """Nothing."""
 
+    def validated(self, row: HistoryRow) -> None:
+        """Nothing."""
+
     def tested(self, episodes: int) -> None:
         """Nothing."""
 
 
-def run_cell(config: CellConfig, dataset: Dataset, compute: Compute, listener: Listener) -> CellResult:
-    """Meta-train, select on validation, test once; raises DivergenceError. All ranks must call it with one config."""
+@dataclass(frozen=True)
+class Start:
+    """What a cell goes on from: the state of its training, and `how` it was run, as `executions_of` says it."""
+
+    state: TrainingState
+    how: Mapping[str, Any]
+
+
+class Keeper(Protocol):
+    """Keeps what a cell can go on from, and says when the run is to end, by raising StoppedRun."""
+
+    def keeping(self, how: Callable[[], Mapping[str, Any]], /) -> AbstractContextManager[None]:
+        """Around all that is long: `how` is kept with each state."""
+
+    def pause(self, state: Callable[[], TrainingState]) -> None:
+        """Between iterations; see `meta_train`."""
+
+    def save(self) -> None:
+        """Keep the state of the last pause now."""
+
+    def check(self) -> None:
+        """Where nothing new is to be kept."""
+
+
+class KeepsNothing:
+    """For the ranks that write nothing."""
+
+    def keeping(self, _: Callable[[], Mapping[str, Any]]) -> AbstractContextManager[None]:
+        """Nothing."""
+        return nullcontext()
+
+    def pause(self, state: Callable[[], TrainingState]) -> None:
+        """Nothing."""
+
+    def save(self) -> None:
+        """Nothing."""
+
+    def check(self) -> None:
+        """Nothing."""
+
+
+def run_cell(
+    config: CellConfig,
+    dataset: Dataset,
+    compute: Compute,
+    listener: Listener,
+    keeper: Keeper,
+    start: Start | None = None,
+) -> CellResult:
+    """Meta-train, from `start` if any, select on validation, test once; raises DivergenceError.
+
+    All ranks must call it with one config and one start.
+    """
     allow_tf32(compute.tf32)
     torch.manual_seed(config.seed)  # for networks that draw random numbers of their own
     learner = make_learner(config, dataset)
     streams = make_streams(config, dataset, compute.device)
-    meta = {name: value.to(compute.device) for name, value in learner.init(config.seed).items()}
-    engine = choose_engine(
-        learner,
-        meta,
-        streams.train,
-        streams.validation,
-        meta_batch=config.outer.meta_batch,
-        train_steps=config.inner.train_steps,
-        test_steps=config.inner.test_steps,
-        iterations=config.outer.iterations,
-        ranks=compute.ranks,
-        execution=compute.execution,
-        task_chunk=compute.task_chunk,
-        on_compiling=listener.compiling,
-        on_choice=listener.chosen,
-    )
+    state = (start.state if start else TrainingState.before(learner.init(config.seed))).to(compute.device)
+    engine = _engine(config, learner, streams, state, compute, listener, start)
 
     def accuracies_of(
-        meta: Params, sampler: EpisodeSampler, episodes: int, on_batch: Callable[[int], None] = lambda _: None
+        meta: Params, sampler: EpisodeSampler, episodes: int, on_batch: Callable[[int], None]
     ) -> npt.NDArray[np.float64]:
         return evaluate(engine, meta, sampler, episodes=episodes, steps=config.inner.test_steps, on_batch=on_batch)
 
@@ -146,31 +204,76 @@ def run_cell(config: CellConfig, dataset: Dataset, compute: Compute, listener: L
         steps=config.inner.train_steps,
         clip_value=None if config.outer.clip_value == "none" else config.outer.clip_value,
         validate_every=config.validation.every,
+        patience=None if config.validation.patience == "none" else config.validation.patience,
+        seed=config.seed,
     )
 
     def validate(current: Params) -> float:
-        return float(accuracies_of(current, streams.validation, config.validation.episodes).mean())
+        episodes = config.validation.episodes
+        return float(accuracies_of(current, streams.validation, episodes, lambda _: keeper.check()).mean())
 
-    clock = time.monotonic()
-    training = meta_train(engine, meta, streams.train, validate, outer, listener.trained)
-    train_seconds = time.monotonic() - clock
-    clock = time.monotonic()
-    accuracies = accuracies_of(training.meta, streams.test, config.test.episodes, listener.tested)
-    test_seconds = time.monotonic() - clock
+    def tested(episodes: int) -> None:
+        keeper.check()
+        listener.tested(episodes)
+
+    with keeper.keeping(lambda: executions_of(engine)):
+        training = meta_train(
+            engine, state, streams.train, validate, outer, listener.trained, listener.validated, keeper.pause
+        )
+        keeper.save()
+        torch.manual_seed(config.seed)
+        clock = time.monotonic()
+        accuracies = accuracies_of(training.meta, streams.test, config.test.episodes, tested)
+        test_seconds = time.monotonic() - clock
     delta_numbers, delta_bytes = delta_size(learner, training.meta, streams.validation)
     summary = {
         "test_accuracy": float(accuracies.mean()),
         "test_episodes": len(accuracies),
         "best_val_accuracy": training.best_val_accuracy,
         "best_iteration": training.best_iteration,
+        "iterations": training.history[-1].iteration,
         "adapted_parameters": delta_numbers,
         "bytes_per_task": delta_bytes,
         "meta_parameters": sum(value.numel() for value in training.meta.values()),
-        "train_seconds": round(train_seconds, 2),
+        "train_seconds": training.history[-1].seconds,
         "test_seconds": round(test_seconds, 2),
     }
-    how = {"training": engine.training, "testing": engine.testing, "task_chunk": engine.task_chunk}
-    return CellResult(training, accuracies, summary, how)
+    return CellResult(training, accuracies, summary, executions_of(engine))
+
+
+def executions_of(engine: Engine) -> dict[str, Any]:
+    """The executions in use, which decide how numbers are rounded."""
+    return {"training": engine.training, "testing": engine.testing, "task_chunk": engine.task_chunk}
+
+
+def _engine(
+    config: CellConfig,
+    learner: Learner,
+    streams: Streams,
+    state: TrainingState,
+    compute: Compute,
+    listener: Listener,
+    start: Start | None,
+) -> Engine:
+    """As the training began, so that it goes on to the same bits; else chosen."""
+    if start and compute.execution == AUTO and {start.how["training"], start.how["testing"]} <= set(EXECUTIONS):
+        chunk = compute.task_chunk or start.how["task_chunk"]
+        return Engine(learner, start.how["training"], start.how["testing"], chunk, compute.ranks)
+    return choose_engine(
+        learner,
+        state.meta,
+        streams.train,
+        streams.validation,
+        meta_batch=config.outer.meta_batch,
+        train_steps=config.inner.train_steps,
+        test_steps=config.inner.test_steps,
+        iterations=config.outer.iterations - state.iteration,
+        ranks=compute.ranks,
+        execution=compute.execution,
+        task_chunk=compute.task_chunk,
+        on_compiling=listener.compiling,
+        on_choice=listener.chosen,
+    )
 
 
 @torch.no_grad()

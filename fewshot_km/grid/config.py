@@ -124,6 +124,10 @@ class ValidationConfig(Section):
 
     every: PositiveInt = Field(default=500, description="Iterations between validations. 500: about 1 % of a full run.")
     episodes: PositiveInt = Field(default=100, description="Validation episodes. 100: standard error about 1 point.")
+    patience: PositiveInt | Literal["none"] = Field(
+        default="none",
+        description="Validations without a better one after which training ends. none: papers train to the end.",
+    )
 
 
 class TestConfig(Section):

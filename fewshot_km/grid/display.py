@@ -1,11 +1,14 @@
-"""Progress of a running grid: live bars on a terminal, plain lines elsewhere."""
+"""Progress of a running grid: live bars on a terminal, plain lines elsewhere, JSON lines, or nothing but failures."""
 
+import json
+import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fewshot_km.engine import Choice
 from fewshot_km.engine import Progress as Iteration
@@ -14,27 +17,37 @@ from fewshot_km.grid.grid import Cell
 PLAIN_PERIOD_SECONDS = 10.0  # between lines where there is no terminal: often enough to see life, short logs
 
 
+@dataclass
+class _Running:
+    """A cell on its way: its number among those of the run, its bar, its rate."""
+
+    number: int
+    bar: TaskID
+    clock: "_Clock"
+    part: float = 0.0  # of its iterations that is done
+    testing: bool = False
+
+
 class GridDisplay:
     """Shows each cell with loss, accuracy, episodes per second and time left; use as a context manager."""
 
     def __init__(self, cells: int, console: Console) -> None:
         self._cells = cells
         self._console = console
-        self._number = 0
-        self._clock = _Clock()
+        self._ended = 0
+        self._numbers: dict[str, int] = {}
+        self._running: dict[str, _Running] = {}
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}", markup=False),
             TextColumn("{task.fields[detail]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
             transient=True,
         )
-        self._overall = self._bars.add_task("cells", total=cells, detail="", visible=cells > 1)
-        self._bar = TaskID(0)
-        self._testing = False
+        self._overall = self._bars.add_task("cells", total=cells, detail="", count=f"0/{cells}", visible=cells > 1)
 
     def __enter__(self) -> "GridDisplay":
         self._bars.start()
@@ -43,18 +56,24 @@ class GridDisplay:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def cell_started(self, cell: Cell) -> None:
+    def cell_started(self, cell: Cell, iteration: int) -> None:
         """Start a bar of the cell's iterations."""
-        self._number += 1
-        self._clock = _Clock()
-        self._testing = False
-        self._bar = self._bars.add_task(str(cell), total=cell.config.outer.iterations, detail="")
-        if not self._console.is_terminal:
-            self._say(cell, f"meta-training, {cell.config.outer.iterations} iterations")
+        number = self._numbers.setdefault(str(cell), len(self._numbers) + 1)
+        total = cell.config.outer.iterations
+        bar = self._bars.add_task(str(cell), total=total, completed=iteration, detail="", count=f"{iteration}/{total}")
+        self._running[str(cell)] = _Running(number, bar, _Clock(iteration), iteration / total)
+        if iteration:
+            self._say(cell, f"goes on after iteration {iteration} of {total}")
+        elif not self._console.is_terminal:
+            self._say(cell, f"meta-training, {total} iterations")
+
+    def warned(self, cell: Cell, text: str) -> None:
+        """One line that stays."""
+        self._say(cell, text)
 
     def compiling(self, cell: Cell, seconds: float) -> None:
         """One line that stays: why nothing seems to happen."""
-        self._say(cell, f"compiling the training step, up to {_duration(seconds)}; it is kept for later runs")
+        self._say(cell, f"compiling the training step, up to {duration(seconds)}; it is kept for later runs")
 
     def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
         """One line that stays: the execution that is used, and what the others took."""
@@ -63,24 +82,29 @@ class GridDisplay:
 
     def trained(self, cell: Cell, progress: Iteration) -> None:
         """Advance the bar; without a terminal, a line every ten seconds."""
-        outer = cell.config.outer
-        rate = self._clock.rate(progress.iteration)
+        running, outer = self._running[str(cell)], cell.config.outer
+        rate = running.clock.rate(progress.iteration)
         detail = f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.3f}"
         if progress.val_accuracy is not None:
             detail += f"  validation {progress.val_accuracy:.3f}"
         detail += f"  {rate * outer.meta_batch:.0f} episodes/s"
-        self._bars.update(self._bar, completed=progress.iteration, detail=detail)
-        if not self._console.is_terminal and self._clock.is_time():
+        count = f"{progress.iteration}/{outer.iterations}"
+        self._bars.update(running.bar, completed=progress.iteration, detail=detail, count=count)
+        running.part = progress.iteration / outer.iterations
+        self._show_overall()
+        if not self._console.is_terminal and running.clock.is_time():
             left = (outer.iterations - progress.iteration) / rate
-            self._say(cell, f"{progress.iteration}/{outer.iterations}  {detail}  {_duration(left)} left")
+            self._say(cell, f"{count}  {detail}  {duration(left)} left")
 
     def tested(self, cell: Cell, episodes: int) -> None:
         """Show that the test has begun, and advance it."""
-        if not self._testing:
-            self._testing = True
-            total = cell.config.test.episodes
-            self._bars.reset(self._bar, total=total, description=f"{cell} test", detail="test episodes")
-        self._bars.advance(self._bar, episodes)
+        running, total = self._running[str(cell)], cell.config.test.episodes
+        if not running.testing:
+            running.testing = True
+            self._bars.reset(running.bar, total=total, description=f"{cell} test", detail="test episodes", count="")
+        self._bars.advance(running.bar, episodes)
+        done = next(task.completed for task in self._bars.tasks if task.id == running.bar)
+        self._bars.update(running.bar, count=f"{done:.0f}/{total}")
 
     def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
         """One line that stays: test accuracy and times."""
@@ -88,33 +112,146 @@ class GridDisplay:
             cell,
             f"test accuracy {100 * summary['test_accuracy']:.2f} % over {summary['test_episodes']} episodes "
             f"(best validation at iteration {summary['best_iteration']}; "
-            f"trained {_duration(summary['train_seconds'])}, tested {_duration(summary['test_seconds'])})",
+            f"trained {duration(summary['train_seconds'])}, tested {duration(summary['test_seconds'])})",
         )
-        self._close()
+        self._close(cell)
 
     def cell_failed(self, cell: Cell, reason: str) -> None:
         """One line that stays: why."""
         self._say(cell, f"FAILED: {reason}")
-        self._close()
+        self._close(cell)
 
-    def _close(self) -> None:
-        self._bars.remove_task(self._bar)
-        self._bars.advance(self._overall)
+    def cell_lost(self, cell: Cell, reason: str) -> None:
+        """One line that stays: the cell's process ended, and another one goes on with it."""
+        self._say(cell, reason)
+        if running := self._running.pop(str(cell), None):
+            self._bars.remove_task(running.bar)
+
+    def _close(self, cell: Cell) -> None:
+        if running := self._running.pop(str(cell), None):
+            self._bars.remove_task(running.bar)
+        self._ended += 1
+        self._show_overall()
+
+    def _show_overall(self) -> None:
+        done = self._ended + sum(running.part for running in self._running.values())
+        self._bars.update(self._overall, completed=done, count=f"{self._ended}/{self._cells}")
 
     def _say(self, cell: Cell, text: str) -> None:
-        self._console.print(
-            f"[{self._number}/{self._cells}] {cell}: {text}", markup=False, highlight=False, soft_wrap=True
-        )
+        running = self._running.get(str(cell))
+        number = f"[{running.number}/{self._cells}] " if running else ""
+        self._console.print(f"{number}{cell}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+class QuietDisplay:
+    """Says nothing but what went wrong."""
+
+    def __enter__(self) -> "QuietDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def cell_started(self, cell: Cell, iteration: int) -> None:
+        """Nothing."""
+
+    def warned(self, cell: Cell, text: str) -> None:
+        """A line."""
+        print(f"{cell}: {text}", file=sys.stderr, flush=True)
+
+    def compiling(self, cell: Cell, seconds: float) -> None:
+        """Nothing."""
+
+    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+        """Nothing."""
+
+    def trained(self, cell: Cell, progress: Iteration) -> None:
+        """Nothing."""
+
+    def tested(self, cell: Cell, episodes: int) -> None:
+        """Nothing."""
+
+    def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def cell_failed(self, cell: Cell, reason: str) -> None:
+        """A line."""
+        print(f"{cell}: FAILED: {reason}", file=sys.stderr, flush=True)
+
+    def cell_lost(self, cell: Cell, reason: str) -> None:
+        """A line."""
+        self.warned(cell, reason)
+
+
+class JsonDisplay:
+    """One JSON object a line for each thing that happens: {"event": ..., "cell": ..., "seconds": since the start, ...}.
+
+    Iterations are reported every ten seconds, episodes not at all.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._began = time.monotonic()
+        self._clocks: dict[str, _Clock] = {}
+
+    def __enter__(self) -> "JsonDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def cell_started(self, cell: Cell, iteration: int) -> None:
+        """An object."""
+        self._clocks[str(cell)] = _Clock(iteration)
+        self._write("started", cell, iteration=iteration, iterations=cell.config.outer.iterations)
+
+    def warned(self, cell: Cell, text: str) -> None:
+        """An object."""
+        self._write("warning", cell, text=text)
+
+    def compiling(self, cell: Cell, seconds: float) -> None:
+        """An object."""
+        self._write("compiling", cell, at_most_seconds=seconds)
+
+    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+        """An object."""
+        self._write("chosen", cell, purpose=purpose, **asdict(choice))
+
+    def trained(self, cell: Cell, progress: Iteration) -> None:
+        """An object now and then."""
+        if self._clocks[str(cell)].is_time():
+            self._write("trained", cell, **asdict(progress))
+
+    def tested(self, cell: Cell, episodes: int) -> None:
+        """Nothing."""
+
+    def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
+        """An object."""
+        self._write("finished", cell, **summary)
+
+    def cell_failed(self, cell: Cell, reason: str) -> None:
+        """An object."""
+        self._write("failed", cell, reason=reason)
+
+    def cell_lost(self, cell: Cell, reason: str) -> None:
+        """An object."""
+        self._write("lost", cell, reason=reason)
+
+    def _write(self, event: str, cell: Cell, **facts: Any) -> None:
+        seconds = round(time.monotonic() - self._began, 1)
+        line = {"event": event, "cell": str(cell), "seconds": seconds} | facts
+        print(json.dumps(line, ensure_ascii=False), file=self._file, flush=True)
 
 
 class _Clock:
-    """Iterations per second over the cell so far, and when a plain line is due."""
+    """Iterations per second since this run began with the cell, and when a plain line is due."""
 
-    def __init__(self) -> None:
+    def __init__(self, iterations_before: int) -> None:
+        self._before = iterations_before
         self._began = self._last = time.monotonic()
 
     def rate(self, iterations: int) -> float:
-        return iterations / max(time.monotonic() - self._began, 1e-9)
+        return max(iterations - self._before, 1) / max(time.monotonic() - self._began, 1e-9)
 
     def is_time(self) -> bool:
         now = time.monotonic()
@@ -124,7 +261,8 @@ class _Clock:
         return due
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As a person says it: 3 h 05 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -109,8 +109,14 @@ def find_grid(name: str) -> Path:
     raise UnknownNameError(f"unknown grid '{name}': {known}; or give the path of a .toml file")
 
 
-def load_grid(path: Path) -> Grid:
-    """Read and check a grid file; raises ConfigError with file, key and allowed values for anything wrong in it."""
+def load_grid(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Grid:
+    """Read and check a grid file; raises ConfigError with file, key and allowed values for anything wrong in it.
+
+    `overrides` are tables by section that replace settings of every cell, whatever its task and learner say.
+    """
+    overrides = overrides or {}
+    if unknown := sorted(set(overrides) - set(SECTIONS)):
+        raise ConfigError(f"--set {unknown[0]}.: unknown section; allowed: {', '.join(SECTIONS)}")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -129,7 +135,7 @@ def load_grid(path: Path) -> Grid:
         for n, entry in enumerate(grid.learners):
             learner = {"name": entry} if isinstance(entry, str) else entry
             where = {"task": f"tasks[{t}]", "learner": f"learners[{n}]"}
-            task_label, learner_label, config = _resolve(path.name, raw, task, learner, where)
+            task_label, learner_label, config = _resolve(path.name, raw, task, learner, overrides, where)
             folder = f"{task_label}/{learner_label}".lower()  # as file systems that ignore case see it
             place = f"{where['task']} and {where['learner']}"
             if folder in taken:
@@ -142,12 +148,18 @@ def load_grid(path: Path) -> Grid:
 
 
 def _resolve(
-    file: str, raw: Mapping[str, Any], task: Mapping[str, Any], learner: Mapping[str, Any], where: Mapping[str, str]
+    file: str,
+    raw: Mapping[str, Any],
+    task: Mapping[str, Any],
+    learner: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    where: Mapping[str, str],
 ) -> tuple[str, str, CellConfig]:
-    """Labels and settings of one task and learner: the learner's tables over the task's over the file's."""
+    """Labels and settings of one task and learner: overrides over its tables over the task's over the file's."""
     merged: dict[str, Any] = {"seed": 0}
     origin: dict[Place, str] = {("task",): where["task"], ("learner",): where["learner"]}
-    for layer, place in ((raw, ""), (task, where["task"] + "."), (learner, where["learner"] + ".")):
+    layers = ((raw, ""), (task, where["task"] + "."), (learner, where["learner"] + "."), (overrides, "--set "))
+    for layer, place in layers:
         for section in SECTIONS:
             table = layer.get(section, {})
             if not isinstance(table, Mapping):

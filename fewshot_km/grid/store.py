@@ -1,9 +1,12 @@
-"""Finished cells on disk: results/<grid>/<task>/<learner>/seed<k>/, each folder whole or not there.
+"""Cells on disk: results/<grid>/<task>/<learner>/seed<k>/ for a finished one, a folder that is whole or not there.
 
 record.json          settings, their digest, data set digest, environment, times, summary
 history.csv          meta-training: loss, accuracy and validation accuracy over the iterations
 test_episodes.csv    one line per test episode: its index and accuracy
 weights.safetensors  the meta-parameters that validated best
+
+Beside it, seed<k>.failed.json says why a cell failed, seed<k>.unfinished-<digest>/ is what a cell goes on from (see
+unfinished.py), and seed<k>.<digest>/ are results of other settings.
 """
 
 import csv
@@ -24,6 +27,7 @@ from fewshot_km.datasets.storage import write_text
 from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.unfinished import UnfinishedCell
 
 State = Literal["done", "failed", "to do"]
 
@@ -56,6 +60,19 @@ class ResultStore:
             why = error.strerror or error
             raise ConfigError(f"results cannot be kept in {self.folder}: {why}; name another with --results") from error
 
+    def unfinished(self, cell: Cell) -> UnfinishedCell:
+        """Where a cell of the present settings keeps what it goes on from."""
+        folder = self.cell_folder(cell)
+        return UnfinishedCell(folder.with_name(f"{folder.name}.unfinished-{cell.config.digest()[:8]}"))
+
+    def settings_before(self, cell: Cell) -> Mapping[str, Any] | None:
+        """The settings of the results in the cell's folder, if any are there."""
+        try:
+            record = json.loads((self.cell_folder(cell) / "record.json").read_text(encoding="utf-8"))
+            return dict(record["config"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def state(self, cell: Cell) -> State:
         """done or failed with the cell's present settings, else to do."""
         if self._find(cell) is not None:
@@ -87,8 +104,16 @@ class ResultStore:
         self.failure_file(cell).unlink(missing_ok=True)
 
     def write_failure(self, cell: Cell, reason: str, traceback: str = "") -> None:
-        """Note that a cell failed, and why; earlier results stay as they are."""
-        failure = {"config_digest": cell.config.digest(), "reason": reason, "traceback": traceback}
+        """Note that a cell failed, why, and at which iteration its state was kept; earlier results stay as they are."""
+        unfinished = self.unfinished(cell)
+        kept = unfinished.look()
+        failure = {
+            "config_digest": cell.config.digest(),
+            "reason": reason,
+            "kept_iteration": kept and kept.iteration,
+            "kept_in": unfinished.folder.name,
+            "traceback": traceback,
+        }
         write_text(self.failure_file(cell), _to_json(failure))
 
     def failure(self, cell: Cell) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,9 @@ import torch
 from fewshot_km.datasets import Dataset, load_dataset
 from fewshot_km.engine.ranks import ALONE, LOCAL_RANK, RANK, WORLD_SIZE, Ranks, join, launched, leave, own_device
 from fewshot_km.errors import ConfigError, DivergenceError
-from fewshot_km.grid.cell_run import Compute, Silent, run_cell
+from fewshot_km.grid.cell_run import Compute, KeepsNothing, Silent, Start, run_cell
 from fewshot_km.grid.config import CellConfig
+from fewshot_km.grid.stopping import SIGNALS
 
 MEETING = "FEWSHOT_KM_MEETING"  # set in the processes that we start; torchrun's meet at an address of its own
 MOST_AUTO = 8  # processes: each holds some 300 MB of libraries
@@ -70,10 +72,10 @@ class Team:
         """Rank 0's own device."""
         return own_device(self._device, 0) if self.ranks.size > 1 else self._device
 
-    def tell(self, config: CellConfig, compute: Compute) -> None:
+    def tell(self, config: CellConfig, compute: Compute, start: Start | None) -> None:
         """Let the others run the same cell."""
         how = {"execution": compute.execution, "task_chunk": compute.task_chunk, "tf32": compute.tf32}
-        self.ranks.from_first((config.model_dump(mode="json"), how))
+        self.ranks.from_first((config.model_dump(mode="json"), how, start))
 
     def dismiss(self) -> None:
         """Let the others leave."""
@@ -160,6 +162,9 @@ def follows() -> bool:
 def follow(data_root: Path, device: torch.device) -> None:
     """What every rank but the first does: the cells that rank 0 names, until it leaves."""
     rank, size = int(os.environ[RANK]), int(os.environ[WORLD_SIZE])
+    stopped: list[int] = []
+    for number in SIGNALS:  # torchrun passes them on to all: rank 0 keeps its state and leaves, which ends the others
+        signal.signal(number, lambda heard, _: stopped.append(heard))
     device = own_device(device, int(os.environ.get(LOCAL_RANK, rank)))
     leader = os.getppid()
     datasets: dict[str, Dataset] = {}
@@ -169,16 +174,16 @@ def follow(data_root: Path, device: torch.device) -> None:
             Path(unquote(urlsplit(meeting).path)).with_name(f"ready{rank}").touch()
         ranks = join(rank, size, device, meeting)
         while (message := ranks.from_first()) is not None:
-            settings, how = message
+            settings, how, start = message
             config = CellConfig.model_validate(settings)
             key = str(config.task.dataset)
             if key not in datasets:
                 with contextlib.redirect_stderr(io.StringIO()):  # rank 0 has said what was found
                     datasets[key] = load_dataset(config.task.dataset.name, data_root, config.task.dataset.options)
             with contextlib.suppress(DivergenceError):  # of the loss of all ranks: rank 0 raises it, too
-                run_cell(config, datasets[key], Compute(device, ranks, **how), Silent())
+                run_cell(config, datasets[key], Compute(device, ranks, **how), Silent(), KeepsNothing(), start)
     except RuntimeError:
-        if os.getppid() == leader:
+        if os.getppid() == leader and not stopped:
             raise
     finally:
         leave()

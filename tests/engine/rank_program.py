@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewshot_km.engine import Engine, OuterLoop, evaluate, meta_train
+from fewshot_km.engine import Engine, OuterLoop, TrainingState, evaluate, meta_train
 from fewshot_km.engine.ranks import join, leave
 from fewshot_km.learners import InnerLoop, Params, build_learner
 from tests.engine.noise import DoubleSampler, noise_sampler
@@ -23,7 +23,7 @@ def train(engine: Engine, out: Path) -> None:
     def validate(current: Params) -> float:
         return float(evaluate(engine, current, sampler, episodes=5, steps=2).mean())
 
-    trained = meta_train(engine, meta, sampler, validate, OUTER)
+    trained = meta_train(engine, TrainingState.before(meta), sampler, validate, OUTER)
     accuracies = evaluate(engine, trained.meta, sampler, episodes=7, steps=3)
     last = trained.history[-1]
     np.savez(

@@ -18,7 +18,7 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the G
 
 GROWTH = """
 import json, sys, torch
-from fewshot_km.engine import Engine, OuterLoop, evaluate, meta_train
+from fewshot_km.engine import Engine, OuterLoop, TrainingState, evaluate, meta_train
 from fewshot_km.engine.memory import keep_freed_memory
 from fewshot_km.learners import InnerLoop, build_learner
 from tests.engine.noise import noise_sampler
@@ -36,7 +36,7 @@ seen = {}
 def on_iteration(progress):
     seen[progress.iteration] = resident()
 outer = OuterLoop(lr=0.001, meta_batch=2, iterations=200, steps=1, clip_value=None, validate_every=100)
-trained = meta_train(engine, learner.init(0), sampler, lambda _: 0.5, outer, on_iteration)
+trained = meta_train(engine, TrainingState.before(learner.init(0)), sampler, lambda _: 0.5, outer, on_iteration)
 evaluated = []
 def count(episodes):
     evaluated.append(resident())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_km.engine import EXECUTIONS, Engine, OuterLoop, Progress, evaluate, meta_train
+from fewshot_km.engine import EXECUTIONS, Engine, OuterLoop, Progress, TrainingState, evaluate, meta_train
 from fewshot_km.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import DivergenceError
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
@@ -40,7 +40,7 @@ def scripted(values: list[float]) -> Callable[[Params], float]:
 def test_the_outer_loop_is_adam_on_the_mean_query_loss(sampler: EpisodeSampler, clip_value: float | None) -> None:
     learner = make()
     outer = replace(OUTER, clip_value=clip_value, validate_every=100)
-    trained = meta_train(Engine(learner), learner.init(0), sampler, lambda _: 0.5, outer)
+    trained = meta_train(Engine(learner), TrainingState.before(learner.init(0)), sampler, lambda _: 0.5, outer)
 
     meta = {n: v.requires_grad_() for n, v in learner.init(0).items()}
     adam = torch.optim.Adam(meta.values(), lr=0.01)
@@ -69,12 +69,18 @@ def test_the_outer_loop_is_adam_on_the_mean_query_loss(sampler: EpisodeSampler, 
 def test_the_earliest_of_the_best_validations_is_kept(sampler: EpisodeSampler) -> None:
     learner = make()
     outer = replace(OUTER, iterations=7)
-    trained = meta_train(Engine(learner), learner.init(0), sampler, scripted([0.3, 0.7, 0.7, 0.2]), outer)
+    trained = meta_train(
+        Engine(learner), TrainingState.before(learner.init(0)), sampler, scripted([0.3, 0.7, 0.7, 0.2]), outer
+    )
     assert (trained.best_iteration, trained.best_val_accuracy) == (4, 0.7)
     assert [row.iteration for row in trained.history] == [2, 4, 6, 7]
     assert [row.val_accuracy for row in trained.history] == [0.3, 0.7, 0.7, 0.2]
     shorter = meta_train(
-        Engine(learner), learner.init(0), sampler, lambda _: 0.5, replace(outer, iterations=4, validate_every=4)
+        Engine(learner),
+        TrainingState.before(learner.init(0)),
+        sampler,
+        lambda _: 0.5,
+        replace(outer, iterations=4, validate_every=4),
     )
     assert all(torch.equal(trained.meta[n], shorter.meta[n]) for n in shorter.meta)
 
@@ -83,14 +89,16 @@ def test_training_starts_from_the_given_parameters_and_leaves_them(sampler: Epis
     learner = make()
     meta = learner.init(0)
     kept = {n: v.clone() for n, v in meta.items()}
-    meta_train(Engine(learner), meta, sampler, lambda _: 0.5, OUTER)
+    meta_train(Engine(learner), TrainingState.before(meta), sampler, lambda _: 0.5, OUTER)
     assert all(torch.equal(meta[n], kept[n]) for n in kept)
 
 
 def test_every_iteration_is_reported(sampler: EpisodeSampler) -> None:
     seen: list[Progress] = []
     learner = make()
-    meta_train(Engine(learner), learner.init(0), sampler, scripted([0.3, 0.7]), OUTER, seen.append)
+    meta_train(
+        Engine(learner), TrainingState.before(learner.init(0)), sampler, scripted([0.3, 0.7]), OUTER, seen.append
+    )
     assert [p.iteration for p in seen] == [1, 2, 3, 4]
     assert [p.val_accuracy for p in seen] == [None, 0.3, 0.3, 0.7]
 
@@ -98,7 +106,7 @@ def test_every_iteration_is_reported(sampler: EpisodeSampler) -> None:
 def test_a_loss_that_is_not_finite_stops_training(sampler: EpisodeSampler) -> None:
     learner = make(lr=1e30)
     with pytest.raises(DivergenceError, match=r"outer loss became (nan|inf) at iteration 1: lower inner.lr"):
-        meta_train(Engine(learner), learner.init(0), sampler, lambda _: 0.5, OUTER)
+        meta_train(Engine(learner), TrainingState.before(learner.init(0)), sampler, lambda _: 0.5, OUTER)
 
 
 @pytest.mark.parametrize("execution", QUICK)

@@ -31,14 +31,14 @@ def watch(grid: Grid, *, terminal: bool) -> str:
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=160)
     with GridDisplay(2, console) as display:
-        display.cell_started(grid.cells[0])
+        display.cell_started(grid.cells[0], 0)
         display.trained(grid.cells[0], Progress(1, 1.5, 0.25, None))
         display.trained(grid.cells[0], Progress(2, 1.25, 0.5, 0.625))
         display._bars.refresh()
         display.tested(grid.cells[0], 2)
         display._bars.refresh()
         display.cell_finished(grid.cells[0], SUMMARY)
-        display.cell_started(grid.cells[2])
+        display.cell_started(grid.cells[2], 0)
         display.cell_failed(grid.cells[2], "the outer loss became nan [/]")
     return file.getvalue()
 

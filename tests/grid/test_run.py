@@ -15,7 +15,9 @@ from fewshot_km.datasets.splits import make_splits
 from fewshot_km.engine import Choice, Progress
 from fewshot_km.errors import ConfigError, DataError, PluginError
 from fewshot_km.grid import Cell, ResultStore
+from fewshot_km.grid.cell_work import CellWorker, Way
 from fewshot_km.grid.run import run_grid
+from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.team import Team
 from fewshot_km.learners import LEARNERS, GradientLearner, Params
 from fewshot_km.networks import NETWORKS
@@ -34,9 +36,13 @@ class Log:
         self.failed: dict[str, str] = {}
         self.iterations = 0
         self.episodes = 0
+        self.warnings: list[str] = []
         self.choices: dict[tuple[str, str], Choice] = {}
 
-    def cell_started(self, cell: Cell) -> None: ...
+    def cell_started(self, cell: Cell, iteration: int) -> None: ...
+
+    def warned(self, cell: Cell, text: str) -> None:
+        self.warnings.append(text)
 
     def compiling(self, cell: Cell, seconds: float) -> None:
         raise AssertionError("nothing here takes long enough")
@@ -79,9 +85,11 @@ def run(folder: Path, text: str, execution: str = "plain") -> tuple[Log, ResultS
     grid, log = small_grid(folder, text), Log()
     store = ResultStore(folder / "results", grid.name)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
-    with Team(1, CPU, []) as team:
-        failed = run_grid(grid, waiting, store, folder, team, log, execution=execution)
-    assert [str(cell) for cell in failed] == list(log.failed)
+    with Stop() as stop, Team(1, CPU, []) as team:
+        worker = CellWorker(store, folder, team, stop, log, Way(execution, retry_failed=True))
+        outcomes = run_grid(grid, waiting, worker)
+    assert [str(cell) for cell in outcomes.failed] == list(log.failed)
+    assert outcomes.elsewhere == []
     return log, store
 
 

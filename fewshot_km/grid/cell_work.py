@@ -1,0 +1,240 @@
+"""One cell from claim to result: gone on with where it was left, stored, or noted as failed."""
+
+import io
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stderr
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from fewshot_km.datasets import Dataset, load_dataset
+from fewshot_km.engine import Choice, HistoryRow, Progress
+from fewshot_km.engine.choice import AUTO
+from fewshot_km.errors import DataError, DivergenceError, FewshotError, describe_error
+from fewshot_km.grid.cell_run import CellResult, Compute, Start, run_cell
+from fewshot_km.grid.config import DatasetConfig
+from fewshot_km.grid.environment import describe_environment
+from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.stopping import Stop
+from fewshot_km.grid.store import ResultStore
+from fewshot_km.grid.team import Team
+from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell
+
+
+class Display(Protocol):
+    """What is told to the user while cells run."""
+
+    def cell_started(self, cell: Cell, iteration: int) -> None:
+        """A cell begins, or goes on after an iteration."""
+
+    def warned(self, cell: Cell, text: str) -> None:
+        """Something that the user should know, and that does not stop the cell."""
+
+    def compiling(self, cell: Cell, seconds: float) -> None:
+        """A training step is being compiled, which may take so long."""
+
+    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+        """An execution was chosen by a new measurement."""
+
+    def trained(self, cell: Cell, progress: Progress) -> None:
+        """An iteration of meta-training is done."""
+
+    def tested(self, cell: Cell, episodes: int) -> None:
+        """So many more test episodes are done."""
+
+    def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
+        """A cell is stored; `summary` is the `results` part of its record."""
+
+    def cell_failed(self, cell: Cell, reason: str) -> None:
+        """A cell stopped without a result."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How cells are run, which is not part of what they are.
+
+    execution, task_chunk, tf32  see `Compute`
+    checkpoint_seconds  between checkpoints
+    retry_failed        whether cells that failed are tried again
+    """
+
+    execution: str = AUTO
+    task_chunk: int | None = None
+    tf32: bool = False
+    checkpoint_seconds: float = PERIOD_SECONDS
+    retry_failed: bool = False  # what failed would mostly fail again
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell; `elsewhere`: another process runs it, which `text` names."""
+
+    kind: Literal["done", "failed", "elsewhere"]
+    text: str = ""
+
+
+@dataclass
+class CellWorker:
+    """Runs cells one after the other in this process, with a team of ranks."""
+
+    store: ResultStore
+    data_root: Path
+    team: Team
+    stop: Stop
+    display: Display
+    way: Way
+    says_data: bool = True  # what was found is told once, by the process that the user started
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # now: a checkout may change while this runs
+        self.environment = describe_environment(self.team.device, self.team.ranks.size)
+
+    def dataset(self, config: DatasetConfig) -> Dataset:
+        """Read once, kept for the cells to come."""
+        key = str(config)
+        if key not in self.datasets:
+            with nullcontext() if self.says_data else redirect_stderr(io.StringIO()):
+                self.datasets[key] = load_dataset(config.name, self.data_root, config.options)
+        return self.datasets[key]
+
+    def run(self, cell: Cell) -> Outcome:
+        """Run a cell unless another process does, or has meanwhile; raises FewshotError, OSError, StoppedRun.
+
+        A cell that diverges, or whose learner raises, is noted as failed.
+        """
+        unfinished = self.store.unfinished(cell)
+        with unfinished.claim() as is_mine:
+            if not is_mine:
+                return Outcome("elsewhere", unfinished.owner())
+            state = self.store.state(cell)
+            if state == "done":
+                unfinished.remove()
+                return Outcome("done")
+            if state == "failed" and not self.way.retry_failed:
+                return Outcome("failed", self.store.failure(cell))
+            return self._run_claimed(cell, unfinished)
+
+    def _run_claimed(self, cell: Cell, unfinished: UnfinishedCell) -> Outcome:
+        dataset = self.dataset(cell.config.task.dataset)
+        start = self._start(cell, unfinished, dataset)
+        done_before = start.state.iteration if start else 0
+        self.display.cell_started(cell, done_before)
+        session = {"started": _now(), "after_iteration": done_before, **self._machine()}
+        sessions = [*(start.how["sessions"] if start else []), session]
+        kept = {"dataset_digest": dataset.digest, "sessions": sessions}
+        keeper = _Keeper(Checkpoints(unfinished, self.stop, self.way.checkpoint_seconds), kept)
+        compute = Compute(
+            self.team.device, self.team.ranks, self.way.execution, self.way.task_chunk, tf32=self.way.tf32
+        )
+        try:
+            self.team.tell(cell.config, compute, start)
+            result = run_cell(
+                cell.config, dataset, compute, _Voice(cell, self.display, unfinished, start), keeper, start
+            )
+        except DivergenceError as error:
+            return self._failed(cell, str(error))
+        except (FewshotError, OSError):
+            raise
+        except Exception as error:  # whatever a learner raises must not cost the cells after it
+            self.stop.check()  # ranks that are stopped together with this one end its exchange with them
+            reason = describe_error(error)
+            if "vmap" in reason and self.way.execution != AUTO:
+                reason += f"; this learner cannot run with --execution {self.way.execution}"
+            outcome = self._failed(cell, reason, traceback.format_exc())
+            if said := self.team.after_failure():
+                self.store.write_failure(cell, f"{reason}; {said}", traceback.format_exc())
+            return outcome
+        with self.stop.asking():
+            self.store.write(cell, self._record(cell, dataset, result, sessions), result.training, result.accuracies)
+            unfinished.remove()
+        self.display.cell_finished(cell, result.summary)
+        return Outcome("done")
+
+    def _start(self, cell: Cell, unfinished: UnfinishedCell, dataset: Dataset) -> Start | None:
+        loaded = unfinished.load(lambda text: self.display.warned(cell, text))
+        if loaded is None:
+            return None
+        start = Start(*loaded)
+        if start.how["dataset_digest"] != dataset.digest:
+            raise DataError(
+                f"{cell} was begun on another version of '{dataset.name}' than the one at hand; "
+                f"bring that back, or delete {unfinished.folder}"
+            )
+        return start
+
+    def _failed(self, cell: Cell, reason: str, trace: str = "") -> Outcome:
+        self.store.write_failure(cell, reason, trace)
+        where = f" (the traceback is in {self.store.failure_file(cell)})" if trace else ""
+        self.display.cell_failed(cell, reason + where)
+        return Outcome("failed", reason)
+
+    def _machine(self) -> dict[str, Any]:
+        return {name: self.environment[name] for name in ("git_commit", "device", "ranks", "threads")}
+
+    def _record(
+        self, cell: Cell, dataset: Dataset, result: CellResult, sessions: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        return {
+            "cell": str(cell),
+            "config_digest": cell.config.digest(),
+            "config": cell.config.model_dump(mode="json"),
+            "dataset_digest": dataset.digest,
+            "dataset_found": dataset.found,
+            "dataset_partial": dataset.partial,
+            "results": result.summary,
+            "environment": {**self.environment, "tf32": self.way.tf32, "executions": result.executions},
+            "started": sessions[0]["started"],
+            "ended": _now(),
+            "sessions": sessions,
+        }
+
+
+class _Keeper:
+    """Checkpoints that say which data and which sessions they come from, too."""
+
+    def __init__(self, checkpoints: Checkpoints, kept: Mapping[str, Any]) -> None:
+        self.pause, self.save, self.check = checkpoints.pause, checkpoints.save, checkpoints.check
+        self._checkpoints = checkpoints
+        self._kept = kept
+
+    def keeping(self, how: Callable[[], Mapping[str, Any]]) -> Any:
+        """See `Keeper`."""
+        return self._checkpoints.keeping(lambda: {**how(), **self._kept})
+
+
+class _Voice:
+    """A cell's listener: passes on what it hears, with the cell's name, and writes the history."""
+
+    def __init__(self, cell: Cell, display: Display, unfinished: UnfinishedCell, start: Start | None) -> None:
+        self._cell = cell
+        self._display = display
+        self._unfinished = unfinished
+        self._history = list(start.state.history) if start else []
+
+    def compiling(self, seconds: float) -> None:
+        """A training step is being compiled, which may take so long."""
+        self._display.compiling(self._cell, seconds)
+
+    def chosen(self, purpose: str, choice: Choice) -> None:
+        """An execution was chosen by a new measurement."""
+        self._display.chosen(self._cell, purpose, choice)
+
+    def trained(self, progress: Progress) -> None:
+        """An iteration of meta-training is done."""
+        self._display.trained(self._cell, progress)
+
+    def validated(self, row: HistoryRow) -> None:
+        """A validation is done."""
+        self._history.append(row)
+        self._unfinished.write_history(self._history)
+
+    def tested(self, episodes: int) -> None:
+        """So many more test episodes are done."""
+        self._display.tested(self._cell, episodes)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

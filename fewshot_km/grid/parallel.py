@@ -1,0 +1,214 @@
+"""Cells side by side: worker processes with a part of the threads each, one display for all."""
+
+import multiprocessing
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from fewshot_km.engine import Progress
+from fewshot_km.engine.ranks import own_device
+from fewshot_km.errors import ConfigError, FewshotError
+from fewshot_km.grid.cell_work import CellWorker, Display, Outcome, Way
+from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.run import Outcomes
+from fewshot_km.grid.stopping import Stop, StoppedRun
+from fewshot_km.grid.store import ResultStore
+from fewshot_km.grid.team import Team, choose_devices
+from fewshot_km.plugins import load_entry_points, load_plugin
+
+TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
+POLL_SECONDS = 0.2  # between looks at a signal or a budget; nobody reads faster
+PATIENCE_SECONDS = 60.0  # for workers that are to keep their state and end: an iteration takes a few at most
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """All that a process needs to run cells of a grid.
+
+    store       the results
+    data_root   the data sets
+    plugins     files to be loaded
+    device      of each worker; devices: processes of each worker that share a meta-batch (see `choose_devices`)
+    threads     of each worker
+    most_tasks  of a meta-batch of these cells
+    command     that starts one more rank (see `Team`)
+    """
+
+    store: ResultStore
+    data_root: Path
+    plugins: tuple[Path, ...]
+    device: torch.device
+    devices: str
+    threads: int
+    most_tasks: int
+    command: tuple[str, ...]
+    way: Way
+
+
+class WatchedDisplay(Display, Protocol):
+    """A display that hears of lost processes, too."""
+
+    def cell_lost(self, cell: Cell, reason: str) -> None:
+        """A cell's process ended; another one goes on with it."""
+
+
+def run_parallel(
+    waiting: Sequence[Cell], workplace: Workplace, jobs: int, stop: Stop, display: WatchedDisplay
+) -> Outcomes:
+    """Run cells in `jobs` processes; raises FewshotError and OSError as they do, and StoppedRun when all have ended.
+
+    A process that is lost costs nothing but time: another one goes on from the cell's checkpoint.
+    """
+    return _Pool(workplace, display).run(waiting, min(jobs, len(waiting)), stop)
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: BaseProcess
+    pipe: Connection
+    cell: Cell | None = None
+
+
+class _Pool:
+    def __init__(self, workplace: Workplace, display: WatchedDisplay) -> None:
+        self._workplace = workplace
+        self._display = display
+        self._outcomes = Outcomes()
+        self._queue: deque[Cell] = deque()
+        self._losses: Counter[str] = Counter()
+        self._workers: list[_Worker] = []
+
+    def run(self, waiting: Sequence[Cell], jobs: int, stop: Stop) -> Outcomes:
+        self._queue.extend(waiting)
+        try:
+            self._workers = [self._start(number) for number in range(jobs)]
+            while self._workers:
+                stop.check()
+                for worker in self._workers:
+                    if worker.cell is None and self._queue:
+                        self._give(worker, self._queue.popleft())
+                for pipe in wait([worker.pipe for worker in self._workers], timeout=POLL_SECONDS):
+                    self._hear(next(worker for worker in self._workers if worker.pipe is pipe))
+        except StoppedRun:
+            for worker in self._workers:
+                worker.process.terminate()  # it keeps its state and ends
+            end = time.monotonic() + PATIENCE_SECONDS
+            for worker in self._workers:
+                worker.process.join(max(0.0, end - time.monotonic()))
+            raise
+        finally:
+            for worker in self._workers:
+                worker.process.kill()
+                worker.process.join()
+        return self._outcomes
+
+    def _start(self, number: int) -> _Worker:
+        context = multiprocessing.get_context("spawn")  # a copy of a process that uses threads or a GPU may hang
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, self._workplace, number))
+        process.start()
+        there.close()  # so that its end is noticed here
+        return _Worker(number, process, here)
+
+    def _give(self, worker: _Worker, cell: Cell) -> None:
+        worker.cell = cell
+        with suppress(OSError):  # it has ended: hearing from it finds that out
+            worker.pipe.send(cell)
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            kind, *content = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._replace(worker)
+            return
+        if kind == "display":
+            name, arguments = content
+            getattr(self._display, name)(*arguments)
+        elif kind == "error":
+            raise content[0]
+        else:
+            assert worker.cell is not None
+            self._outcomes.note(worker.cell, content[0])
+            worker.cell = None
+            if not self._queue:
+                self._retire(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        with suppress(OSError):
+            worker.pipe.send(None)
+        worker.process.join(PATIENCE_SECONDS)
+        self._workers.remove(worker)
+
+    def _replace(self, lost: _Worker) -> None:
+        lost.process.join(PATIENCE_SECONDS)
+        self._workers.remove(lost)
+        cell, why = lost.cell, f"its process ended (exit code {lost.process.exitcode})"
+        if cell is not None:
+            self._losses[str(cell)] += 1
+            if self._losses[str(cell)] < TRIES:
+                self._display.cell_lost(cell, f"{why}; another one goes on with it")
+                self._queue.appendleft(cell)
+            else:
+                why += f", {TRIES} times"
+                self._workplace.store.write_failure(cell, why)
+                self._display.cell_failed(cell, why)
+                self._outcomes.note(cell, Outcome("failed", why))
+        elif not any(self._losses.values()):
+            raise ConfigError(f"--jobs: a process could not start ({why}); try --jobs 1")
+        if self._queue:
+            self._workers.append(self._start(lost.number))
+
+
+def _work(pipe: Connection, workplace: Workplace, number: int) -> None:
+    """A worker process: the cells that come through the pipe, until none does or the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the first process, which passes it on
+    torch.set_num_threads(workplace.threads)
+    device = own_device(workplace.device, number)
+    try:
+        load_entry_points()
+        for path in workplace.plugins:
+            load_plugin(path)
+        tasks = workplace.most_tasks
+        size = choose_devices(workplace.devices, device, tasks)
+        with Stop(silent=True) as stop, Team(size, device, workplace.command) as team:
+            display: Any = _Told(pipe)
+            worker = CellWorker(
+                workplace.store, workplace.data_root, team, stop, display, workplace.way, says_data=False
+            )
+            while (cell := pipe.recv()) is not None:
+                pipe.send(("outcome", worker.run(cell)))
+    except (StoppedRun, EOFError, BrokenPipeError):
+        pass
+    except (FewshotError, OSError) as error:
+        pipe.send(("error", error))
+
+
+class _Told:
+    """A worker's display: what happens is told to the first process, of iterations some a second."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._last = 0.0
+
+    def trained(self, cell: Cell, progress: Progress) -> None:
+        """An iteration of meta-training is done."""
+        if time.monotonic() - self._last >= POLL_SECONDS or progress.iteration == cell.config.outer.iterations:
+            self._last = time.monotonic()
+            self._tell("trained", cell, progress)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return partial(self._tell, name)
+
+    def _tell(self, name: str, *arguments: Any) -> None:
+        self._pipe.send(("display", name, arguments))
