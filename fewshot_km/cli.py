@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from rich.filesize import decimal
 from typer.core import TyperGroup
 
 from fewshot_km.cli_data import data_commands
@@ -15,6 +16,7 @@ from fewshot_km.datasets import DATASETS
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
+from fewshot_km.grid.leftovers import find_leftovers, remove
 from fewshot_km.grid.selection import parse_settings, select
 from fewshot_km.grid.stopping import StoppedRun
 from fewshot_km.learners import LEARNERS
@@ -135,6 +137,34 @@ def _state(store: ResultStore, cell: Cell) -> tuple[str, str, str]:
     if unfinished.is_claimed():
         return "running", trained, found
     return "unfinished" if kept else state, trained, found
+
+
+@app.command()
+def clean(
+    grid: GridName,
+    results: Results = RunOptions.results,
+    older_results: Annotated[
+        bool, typer.Option("--older-results", help="Also finished cells of other settings, or that left the grid.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    settings: Settings = None,
+    plugin: Plugins = None,
+) -> None:
+    """Delete what no cell of a grid goes on from any more, after asking."""
+    load_plugins(plugin)
+    loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
+    store = ResultStore(results, loaded.name)
+    found = find_leftovers(loaded, store, results=older_results)
+    if not found:
+        print(f"{store.folder}: nothing is left over")
+        return
+    for leftover in found:
+        print(f"{leftover.path}: {leftover.what}, {decimal(leftover.size)}")
+    if not yes and not typer.confirm(f"Delete these {len(found)}?"):
+        print("nothing was deleted")
+        return
+    remove(found)
+    print(f"deleted {len(found)}, {decimal(sum(leftover.size for leftover in found))}")
 
 
 @app.command()

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
-from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, load_plugins, parse_options
+from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, load_plugins
 from fewshot_km.datasets import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.fetch import fetch
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.episodes import TaskSpec
 from fewshot_km.errors import ConfigError, DataError
+from fewshot_km.grid.selection import parse_pairs
 from fewshot_km.reporting.sheets import class_sheet, episode_sheet
 
 data_commands = typer.Typer(
@@ -101,4 +102,4 @@ def verify(name: Name, option: DatasetOptions = None, data_root: DataRoot = None
 
 def _load(name: str, options: list[str] | None, data_root: Path | None, plugins: list[Path] | None) -> Dataset:
     load_plugins(plugins)
-    return load_dataset(name, data_root or default_data_root(), parse_options(options))
+    return load_dataset(name, data_root or default_data_root(), parse_pairs("--option", options or ()))

@@ -1,13 +1,11 @@
 """Options that several commands share."""
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
-from fewshot_km.errors import ConfigError
 from fewshot_km.grid.selection import FILTERS
 from fewshot_km.plugins import load_plugin
 
@@ -45,23 +43,6 @@ DatasetOptions = Annotated[
         "--option", metavar="KEY=VALUE", help="An option of the data set, as in a grid file; may be repeated."
     ),
 ]
-
-
-def parse_options(given: list[str] | None) -> dict[str, Any]:
-    """key=value texts as the keys and values that a grid file would hold; a value that is no TOML is a text.
-
-    Raises ConfigError for one without a key.
-    """
-    options = {}
-    for text in given or []:
-        key, equals, value = text.partition("=")
-        if not (key.strip() and equals):
-            raise ConfigError(f"--option {text}: write KEY=VALUE")
-        try:
-            options[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[key.strip()] = value
-    return options
 
 
 def load_plugins(paths: list[Path] | None) -> None:

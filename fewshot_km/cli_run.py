@@ -1,18 +1,21 @@
 """The command `fewshot-km run`: which cells, how, and what is told meanwhile."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 
 from fewshot_km.cli_options import DataRoot, Only, Plugins, Results, Settings, load_plugins
-from fewshot_km.cli_tables import print_table
+from fewshot_km.cli_tables import print_rows, print_table
 from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.engine import EXECUTIONS
 from fewshot_km.engine.choice import AUTO, check_execution
@@ -20,16 +23,37 @@ from fewshot_km.engine.devices import choose_device
 from fewshot_km.grid import Cell, Grid, ResultStore, find_grid, load_grid
 from fewshot_km.grid.cell_work import CellWorker, Way
 from fewshot_km.grid.changes import differences
-from fewshot_km.grid.display import GridDisplay, JsonDisplay, QuietDisplay
-from fewshot_km.grid.parallel import Workplace, run_parallel
-from fewshot_km.grid.run import Outcomes, check_grid, run_grid
-from fewshot_km.grid.selection import parse_duration, parse_settings, select
+from fewshot_km.grid.cluster_ray import run_on_ray
+from fewshot_km.grid.cluster_slurm import run_on_slurm
+from fewshot_km.grid.display import GridDisplay, JsonDisplay, QuietDisplay, duration
+from fewshot_km.grid.estimate import estimate
+from fewshot_km.grid.parallel import run_parallel
+from fewshot_km.grid.run import Outcomes, check_cells, run_grid
+from fewshot_km.grid.selection import parse_duration, parse_pairs, parse_settings, select
 from fewshot_km.grid.stopping import OUT_OF_TIME, Stop
 from fewshot_km.grid.team import Team, choose_devices, follow, follows
+from fewshot_km.grid.tensorboard_log import check_tensorboard
 from fewshot_km.grid.unfinished import PERIOD_SECONDS
+from fewshot_km.grid.workplace import Workplace
 from fewshot_km.reporting.tables import results_table, to_csv, to_markdown
 
 FAILED = 1  # exit status: some cells are marked failed
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where cells run, if not here, and what each of them gets.
+
+    runner   "here", "ray" or "slurm"
+    address  of a Ray cluster; None: one of this machine's own
+    slurm    parameters of submitit's executor
+    """
+
+    runner: str = "here"
+    address: str | None = None
+    cpus: float = 1
+    gpus: float = 0
+    slurm: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,15 @@ class RunOptions:
     json: bool = False
     plugins: Sequence[Path] = ()
     way: Way = field(default_factory=Way)
+    cluster: Cluster = field(default_factory=Cluster)
+
+
+class Runner(StrEnum):
+    """Where cells run."""
+
+    HERE = "here"
+    RAY = "ray"
+    SLURM = "slurm"
 
 
 def run_command(
@@ -69,6 +102,9 @@ def run_command(
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop cleanly after 90s, 30m, 2h, ...; go on later.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Run nothing: say what would run, and what time and memory it would take.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try cells again that failed with these settings.")
     ] = False,
@@ -84,6 +120,24 @@ def run_command(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="On a GPU: faster products with factors rounded to 10 bits; records say so.")
     ] = False,
+    runner: Annotated[
+        Runner, typer.Option(help="Where cells run: on this machine, a Ray or a Slurm cluster.")
+    ] = Runner.HERE,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster.", show_default="one of this machine's own")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="For Slurm's jobs, in submitit's names: timeout_min=600, slurm_partition=gpu; may be repeated.",
+        ),
+    ] = None,
+    cell_cpus: Annotated[float, typer.Option(min=1, help="On a cluster: CPU cores of each cell.")] = 1,
+    cell_gpus: Annotated[float, typer.Option(min=0, help="On a cluster: GPUs of each cell; on Ray also parts.")] = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write what TensorBoard shows to RESULTS/GRID/tensorboard.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Tell of failures only.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line on standard output, instead of progress and table.")
@@ -95,48 +149,100 @@ def run_command(
     Leave it at any time: the same command goes on where it was.
     """
     load_plugins(plugin)
-    way = Way(execution, task_chunk, tf32, checkpoint_every, retry_failed)
     options = RunOptions(
-        results,
-        data_root,
-        only or (),
-        shard,
-        settings or (),
-        device,
-        devices,
-        jobs,
-        budget,
-        quiet,
-        as_json,
-        plugin or (),
-        way,
+        results=results,
+        data_root=data_root,
+        only=only or (),
+        shard=shard,
+        settings=settings or (),
+        device=device,
+        devices=devices,
+        jobs=jobs,
+        budget=budget,
+        quiet=quiet,
+        json=as_json,
+        plugins=plugin or (),
+        way=Way(execution, task_chunk, tf32, checkpoint_every, tensorboard, retry_failed),
+        cluster=Cluster(runner, ray_address, cell_cpus, cell_gpus, slurm or ()),
     )
-    run(grid, options)
+    if dry_run:
+        plan(grid, options)
+    else:
+        run(grid, options)
+
+
+def plan(name: str, options: RunOptions) -> None:
+    """Print what a run would do, estimated from a few measured iterations of each kind of cell."""
+    grid, cells, store = _read(name, options)
+    console = Console(stderr=True)
+    waiting, _ = _sort(cells, store, options, console)
+    if not waiting:
+        console.print(f"{grid.name}: nothing to run", highlight=False)
+        return
+    device, jobs = choose_device(options.device), min(options.jobs, len(waiting))
+    threads = max(1, torch.get_num_threads() // jobs)
+    torch.set_num_threads(threads)
+    ranks = choose_devices(options.devices, device, max(cell.config.outer.meta_batch for cell in waiting))
+    workplace = replace(_workplace(name, waiting, store, options, max(1, threads // ranks)), devices="1")
+    with Stop() as stop, Team(1, device, []) as team:
+        checker = CellWorker(store, workplace.data_root, team, stop, QuietDisplay(), options.way)
+        check_cells(grid, waiting, checker)
+    estimates = estimate(
+        waiting, workplace, ranks, lambda cell: console.print(f"measuring {cell.task}/{cell.learner}", highlight=False)
+    )
+    print_rows(
+        ("cell", "iterations", "training", "testing", "parameters", "adapted", "memory"),
+        (
+            (
+                str(e.cell),
+                f"{e.iterations_left:,}",
+                duration(e.train_seconds),
+                duration(e.test_seconds),
+                f"{e.meta_parameters:,}",
+                f"{e.adapted_parameters:,}",
+                "?" if e.peak_bytes is None else decimal(e.peak_bytes),
+            )
+            for e in estimates
+        ),
+    )
+    total = sum(e.train_seconds + e.test_seconds for e in estimates) / jobs
+    how = f"{jobs} cells at once, " if jobs > 1 else ""
+    how += f"{ranks} processes each" if ranks > 1 else "one process each"
+    print(f"{len(waiting)} cells, about {duration(total)} in all ({how}, on {device}, without compiling)")
 
 
 def run(name: str, options: RunOptions) -> None:
     """Run a grid; raises typer.Exit with its status where cells failed or are left."""
-    device = choose_device(options.device)
-    root = options.data_root or default_data_root()
     if follows():
-        follow(root, device)
+        follow(options.data_root or default_data_root(), choose_device(options.device))
         return
+    choose_device(options.device)  # raises for one that is not there
     check_execution(options.way.execution)
+    if options.way.tensorboard:
+        check_tensorboard()
     seconds = None if options.budget is None else parse_duration(options.budget)
-    grid = load_grid(find_grid(name), parse_settings(options.settings))
-    cells = select(grid.cells, options.only, options.shard)
-    store = ResultStore(options.results, grid.name)
+    grid, cells, store = _read(name, options)
     console = Console(stderr=True, quiet=options.quiet or options.json)
     waiting, failed = _sort(cells, store, options, console)
+    for cell in cells:
+        if store.state(cell) == "done":
+            store.unfinished(cell).discard()
     outcomes = Outcomes(failed=failed)
     if waiting:
         with Stop(seconds, options.budget or "") as stop:
-            _run_waiting(name, grid, waiting, store, root, device, options, console, stop, outcomes)
+            new = _run_waiting(name, grid, waiting, store, options, console, stop)
+        outcomes.failed += new.failed
+        outcomes.elsewhere += [(cell, who) for cell, who in new.elsewhere if store.state(cell) != "done"]
     elif not failed:
         console.print(f"{grid.name}: all {len(cells)} cells are done; nothing to run", highlight=False)
     if any(store.state(cell) == "done" for cell in grid.cells):
         _write_table(grid, store, options, console)
     _leave(cells, outcomes)
+
+
+def _read(name: str, options: RunOptions) -> tuple[Grid, list[Cell], ResultStore]:
+    grid = load_grid(find_grid(name), parse_settings(options.settings))
+    return grid, select(grid.cells, options.only, options.shard), ResultStore(options.results, grid.name)
 
 
 def _sort(
@@ -162,59 +268,76 @@ def _sort(
 
 
 def _run_waiting(
-    name: str,
-    grid: Grid,
-    waiting: list[Cell],
-    store: ResultStore,
-    root: Path,
-    device: torch.device,
-    options: RunOptions,
-    console: Console,
-    stop: Stop,
-    outcomes: Outcomes,
-) -> None:
-    jobs, threads = min(options.jobs, len(waiting)), torch.get_num_threads()
+    name: str, grid: Grid, waiting: list[Cell], store: ResultStore, options: RunOptions, console: Console, stop: Stop
+) -> Outcomes:
+    device, root, cluster = choose_device(options.device), options.data_root or default_data_root(), options.cluster
+    is_here = cluster.runner == Runner.HERE
+    jobs = min(options.jobs, len(waiting)) if is_here else 1
+    threads = max(1, torch.get_num_threads() // jobs) if is_here else int(cluster.cpus)
     most_tasks = max(cell.config.outer.meta_batch for cell in waiting)
-    torch.set_num_threads(max(1, threads // jobs))
-    processes = choose_devices(options.devices, device, most_tasks)
+    torch.set_num_threads(threads)
+    processes = choose_devices(options.devices, device, most_tasks) if is_here else 1
+    _say_plan(grid, waiting, device, jobs, processes, cluster, console)
+    display = _display(options, len(waiting), console)
+    workplace = _workplace(name, waiting, store, options, threads)
+    if is_here and jobs == 1:
+        with Team(processes, device, workplace.command) as team, display:
+            return run_grid(grid, waiting, CellWorker(store, root, team, stop, display, options.way))
+    with Team(1, device, []) as team:
+        check_cells(grid, waiting, CellWorker(store, root, team, stop, display, options.way))
+        store.prepare()
+    with display:
+        if is_here:
+            return run_parallel(waiting, workplace, jobs, stop, display)
+        if cluster.runner == Runner.RAY:
+            address, cpus, gpus = cluster.address, cluster.cpus, cluster.gpus
+            return run_on_ray(waiting, workplace, stop, display, address=address, cpus=cpus, gpus=gpus)
+        parameters = {"cpus_per_task": int(cluster.cpus), **parse_pairs("--slurm", cluster.slurm)}
+        if cluster.gpus:
+            parameters.setdefault("gpus_per_node", math.ceil(cluster.gpus))
+        name = parameters.pop("cluster", "slurm")
+        return run_on_slurm(waiting, workplace, stop, display, cluster=name, parameters=parameters)
+
+
+def _display(options: RunOptions, cells: int, console: Console) -> GridDisplay | QuietDisplay | JsonDisplay:
+    if options.json:
+        return JsonDisplay(sys.stdout)
+    return QuietDisplay() if options.quiet else GridDisplay(cells, console)
+
+
+def _say_plan(
+    grid: Grid, waiting: list[Cell], device: torch.device, jobs: int, processes: int, cluster: Cluster, console: Console
+) -> None:
     done = len(grid.cells) - len(waiting)
+    where = f"on {device}" if cluster.runner == Runner.HERE else f"on {cluster.runner}"
     console.print(
         f"{grid.name}: {len(waiting)} cells to run"
         + (f", {done} of the grid left out or done before" if done else "")
-        + f", on {device}"
+        + f", {where}"
         + (f", {jobs} at once" if jobs > 1 else "")
-        + (f", {processes} processes each" if processes > 1 else ""),
+        + (f", {processes} processes{' each' if jobs > 1 else ''}" if processes > 1 else ""),
         highlight=False,
     )
+
+
+def _workplace(name: str, waiting: Sequence[Cell], store: ResultStore, options: RunOptions, threads: int) -> Workplace:
+    root = (options.data_root or default_data_root()).absolute()  # a cluster's processes start in folders of their own
+    plugins = [path.absolute() for path in options.plugins]
     settings = [f"--set={text}" for text in options.settings]
-    plugins = [f"--plugin={path}" for path in options.plugins]
-    command = ["run", name, f"--data-root={root}", f"--device={options.device}", *settings, *plugins]
-    display: GridDisplay | QuietDisplay | JsonDisplay
-    if options.json:
-        display = JsonDisplay(sys.stdout)
-    else:
-        display = QuietDisplay() if options.quiet else GridDisplay(len(waiting), console)
-    if jobs == 1:
-        with Team(processes, device, command) as team, display:
-            worker = CellWorker(store, root, team, stop, display, options.way)
-            new = run_grid(grid, waiting, worker)
-    else:
-        with Team(1, device, []) as team, display:
-            check_grid(grid, waiting, CellWorker(store, root, team, stop, display, options.way))
-            workplace = Workplace(
-                store,
-                root,
-                tuple(options.plugins),
-                device,
-                options.devices,
-                threads=max(1, threads // jobs),
-                most_tasks=most_tasks,
-                command=tuple(command),
-                way=options.way,
-            )
-            new = run_parallel(waiting, workplace, jobs, stop, display)
-    outcomes.failed += new.failed
-    outcomes.elsewhere += new.elsewhere
+    files = [f"--plugin={path}" for path in plugins]
+    grid = str(find_grid(name).absolute())
+    is_here = options.cluster.runner == Runner.HERE
+    return Workplace(
+        store=store if is_here else ResultStore(store.folder.parent.absolute(), store.folder.name),
+        data_root=root,
+        plugins=tuple(plugins),
+        device=options.device,
+        devices=options.devices if is_here else "1",
+        threads=threads,
+        most_tasks=max(cell.config.outer.meta_batch for cell in waiting),
+        command=("run", grid, f"--data-root={root}", f"--device={options.device}", *settings, *files),
+        way=options.way,
+    )
 
 
 def _write_table(grid: Grid, store: ResultStore, options: RunOptions, console: Console) -> None:

@@ -149,7 +149,9 @@ def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> 
     assert done.stderr.splitlines()[-1].startswith("error: 2 of 4 cells failed: glyphs-5w1s/maml/seed0")
     listed = fewshot_km("list", "small.toml", folder=tmp_path).stdout.splitlines()
     assert ["failed" in line for line in listed[1:]] == [True, True, False, False]
-    assert "0 of 2" in (tmp_path / "results" / "small" / "table.md").read_text(encoding="utf-8")
+    table = (tmp_path / "results" / "small" / "table.md").read_text(encoding="utf-8")
+    assert "0 of 2" in table
+    assert "- glyphs-5w1s/maml/seed1 failed: the outer loss became" in table
 
 
 @pytest.mark.parametrize(

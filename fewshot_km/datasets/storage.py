@@ -58,5 +58,13 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file whole or not at all; raises OSError that names it. For `durable` see `whole_file`."""
+    try:
+        with whole_file(path, durable=durable) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

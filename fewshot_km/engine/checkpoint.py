@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from fewshot_km.datasets.storage import whole_file
+from fewshot_km.datasets.storage import write_bytes
 from fewshot_km.engine.meta_train import Best, HistoryRow, TrainingState
 from fewshot_km.learners.base import Params
 
@@ -44,8 +44,8 @@ def save_checkpoint(path: Path, state: TrainingState, how: Mapping[str, Any]) ->
         "how": dict(how),
     }
     text = json.dumps(rest)  # a float's text gives back the same float
-    with whole_file(path, durable=True) as part:
-        save_file(tensors, part, {"version": VERSION, "state": text, "digest": _digest(tensors, text)})
+    content = save(tensors, {"version": VERSION, "state": text, "digest": _digest(tensors, text)})
+    write_bytes(path, content, durable=True)
 
 
 def load_checkpoint(path: Path) -> tuple[TrainingState, dict[str, Any]]:

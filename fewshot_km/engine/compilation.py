@@ -68,7 +68,9 @@ def trace(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ..
         with ReplacedOperations(_PRODUCTS):
             return outer_gradient(learner, meta, Episode(sx, sy, qx, qy), steps)
 
-    graph: GraphModule = make_fx(step, decomposition_table=None if inputs[1].is_cuda else _PRECISE)(*inputs)
+    table = None if inputs[1].is_cuda else _PRECISE
+    # among tensors without values: with them, the memory of every step of every task would be held at once
+    graph: GraphModule = make_fx(step, decomposition_table=table, tracing_mode="fake")(*inputs)
     return graph
 
 

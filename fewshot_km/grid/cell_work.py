@@ -20,6 +20,7 @@ from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team
+from fewshot_km.grid.tensorboard_log import TensorBoardLog
 from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell
 
 
@@ -64,6 +65,7 @@ class Way:
     task_chunk: int | None = None
     tf32: bool = False
     checkpoint_seconds: float = PERIOD_SECONDS
+    tensorboard: bool = False
     retry_failed: bool = False  # what failed would mostly fail again
 
 
@@ -129,11 +131,10 @@ class CellWorker:
         compute = Compute(
             self.team.device, self.team.ranks, self.way.execution, self.way.task_chunk, tf32=self.way.tf32
         )
+        voice = _Voice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
         try:
             self.team.tell(cell.config, compute, start)
-            result = run_cell(
-                cell.config, dataset, compute, _Voice(cell, self.display, unfinished, start), keeper, start
-            )
+            result = run_cell(cell.config, dataset, compute, voice, keeper, start)
         except DivergenceError as error:
             return self._failed(cell, str(error))
         except (FewshotError, OSError):
@@ -147,6 +148,8 @@ class CellWorker:
             if said := self.team.after_failure():
                 self.store.write_failure(cell, f"{reason}; {said}", traceback.format_exc())
             return outcome
+        finally:
+            voice.close()
         with self.stop.asking():
             self.store.write(cell, self._record(cell, dataset, result, sessions), result.training, result.accuracies)
             unfinished.remove()
@@ -164,6 +167,11 @@ class CellWorker:
                 f"bring that back, or delete {unfinished.folder}"
             )
         return start
+
+    def _tensorboard(self, cell: Cell, after_iteration: int) -> TensorBoardLog | None:
+        if not self.way.tensorboard:
+            return None
+        return TensorBoardLog(self.store.folder / "tensorboard" / str(cell), after_iteration)
 
     def _failed(self, cell: Cell, reason: str, trace: str = "") -> Outcome:
         self.store.write_failure(cell, reason, trace)
@@ -208,8 +216,16 @@ class _Keeper:
 class _Voice:
     """A cell's listener: passes on what it hears, with the cell's name, and writes the history."""
 
-    def __init__(self, cell: Cell, display: Display, unfinished: UnfinishedCell, start: Start | None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        display: Display,
+        unfinished: UnfinishedCell,
+        start: Start | None,
+        tensorboard: TensorBoardLog | None,
+    ) -> None:
         self._cell = cell
+        self._tensorboard = tensorboard
         self._display = display
         self._unfinished = unfinished
         self._history = list(start.state.history) if start else []
@@ -225,15 +241,24 @@ class _Voice:
     def trained(self, progress: Progress) -> None:
         """An iteration of meta-training is done."""
         self._display.trained(self._cell, progress)
+        if self._tensorboard:
+            self._tensorboard.trained(progress)
 
     def validated(self, row: HistoryRow) -> None:
         """A validation is done."""
         self._history.append(row)
         self._unfinished.write_history(self._history)
+        if self._tensorboard:
+            self._tensorboard.validated(row)
 
     def tested(self, episodes: int) -> None:
         """So many more test episodes are done."""
         self._display.tested(self._cell, episodes)
+
+    def close(self) -> None:
+        """The cell has ended, somehow."""
+        if self._tensorboard:
+            self._tensorboard.close()
 
 
 def _now() -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fewshot_km.datasets import DATASETS
 from fewshot_km.errors import ConfigError, FewshotError, UnknownNameError
+from fewshot_km.grid.changes import differences
 from fewshot_km.grid.config import (
     CellConfig,
     DatasetConfig,
@@ -25,6 +26,7 @@ from fewshot_km.grid.config import (
     ValidationConfig,
 )
 from fewshot_km.grid.mistakes import Place, dotted, explain
+from fewshot_km.grid.protocols import Protocol, find_protocol
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
 from fewshot_km.registry import did_you_mean
@@ -46,11 +48,16 @@ _LABEL_RULE = "becomes a folder: use at most 100 letters, digits and ._+=-, and 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (task, learner, seed) of a grid: the unit of work and of storage."""
+    """One (task, learner, seed) of a grid: the unit of work and of storage.
+
+    `deviations` are the settings that are not those of the task's protocol, if it names one.
+    """
 
     task: str
     learner: str
     config: CellConfig
+    protocol: str | None = None
+    deviations: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -135,7 +142,9 @@ def load_grid(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = No
         for n, entry in enumerate(grid.learners):
             learner = {"name": entry} if isinstance(entry, str) else entry
             where = {"task": f"tasks[{t}]", "learner": f"learners[{n}]"}
-            task_label, learner_label, config = _resolve(path.name, raw, task, learner, overrides, where)
+            protocol = _protocol(path.name, task, where["task"])
+            task_label, learner_label, config = _resolve(path.name, raw, protocol, task, learner, overrides, where)
+            deviations = _deviations(protocol, config)
             folder = f"{task_label}/{learner_label}".lower()  # as file systems that ignore case see it
             place = f"{where['task']} and {where['learner']}"
             if folder in taken:
@@ -143,22 +152,54 @@ def load_grid(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = No
                     f"{path.name}: {taken[folder]} and {place} are both '{folder}': give one a label = \"...\""
                 )
             taken[folder] = place
-            cells += [Cell(task_label, learner_label, config.model_copy(update={"seed": s})) for s in grid.seeds]
+            configs = [config.model_copy(update={"seed": seed}) for seed in grid.seeds]
+            name = protocol.name if protocol else None
+            cells += [Cell(task_label, learner_label, one, name, deviations) for one in configs]
     return Grid(path.stem, grid.description, tuple(cells))
+
+
+def _protocol(file: str, task: Mapping[str, Any], where: str) -> Protocol | None:
+    if "protocol" not in task:
+        return None
+    try:
+        return find_protocol(task["protocol"])
+    except UnknownNameError as error:
+        raise ConfigError(f"{file}: {where}.protocol: {error}") from None
+
+
+def _deviations(protocol: Protocol | None, config: CellConfig) -> tuple[str, ...]:
+    if protocol is None:
+        return ()
+    settings = config.model_dump(mode="json")
+    here = {section: {key: settings[section].get(key) for key in table} for section, table in protocol.tables.items()}
+    here["task"]["dataset"] = config.task.dataset.name
+    options = [f"task.dataset.{key} {value}" for key, value in config.task.dataset.options.items() if value is True]
+    return (*differences(protocol.tables, here), *options)
 
 
 def _resolve(
     file: str,
     raw: Mapping[str, Any],
+    protocol: Protocol | None,
     task: Mapping[str, Any],
     learner: Mapping[str, Any],
     overrides: Mapping[str, Any],
     where: Mapping[str, str],
 ) -> tuple[str, str, CellConfig]:
-    """Labels and settings of one task and learner: overrides over its tables over the task's over the file's."""
+    """Labels and settings of one task and learner.
+
+    Overrides stand over the learner's tables, these over the task's, over the file's, over the protocol's.
+    """
     merged: dict[str, Any] = {"seed": 0}
     origin: dict[Place, str] = {("task",): where["task"], ("learner",): where["learner"]}
-    layers = ((raw, ""), (task, where["task"] + "."), (learner, where["learner"] + "."), (overrides, "--set "))
+    base = protocol.tables if protocol else {}
+    layers = (
+        (base, f"protocol {protocol}: "),
+        (raw, ""),
+        (task, where["task"] + "."),
+        (learner, where["learner"] + "."),
+        (overrides, "--set "),
+    )
     for layer, place in layers:
         for section in SECTIONS:
             table = layer.get(section, {})
@@ -171,8 +212,8 @@ def _resolve(
                 settings.clear()  # another network: options of the one before are not its own
             settings.update(table)
             origin.update({(section, str(key)): f"{place}{section}.{key}" for key in table})
-    beside = {*SECTIONS, "label"}
-    merged["task"] = {k: v for k, v in task.items() if k not in beside}
+    beside = {*SECTIONS, "label", "protocol"}
+    merged["task"] = dict(base.get("task", {})) | {k: v for k, v in task.items() if k not in beside}
     merged["learner"] = {k: v for k, v in learner.items() if k not in beside}
 
     def locate(loc: Place) -> str:

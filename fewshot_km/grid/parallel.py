@@ -4,55 +4,23 @@ import multiprocessing
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from fewshot_km.engine import Progress
-from fewshot_km.engine.ranks import own_device
 from fewshot_km.errors import ConfigError, FewshotError
-from fewshot_km.grid.cell_work import CellWorker, Display, Outcome, Way
+from fewshot_km.grid.cell_work import Display, Outcome
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.run import Outcomes
 from fewshot_km.grid.stopping import Stop, StoppedRun
-from fewshot_km.grid.store import ResultStore
-from fewshot_km.grid.team import Team, choose_devices
-from fewshot_km.plugins import load_entry_points, load_plugin
+from fewshot_km.grid.workplace import Workplace
 
 TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
 POLL_SECONDS = 0.2  # between looks at a signal or a budget; nobody reads faster
 PATIENCE_SECONDS = 60.0  # for workers that are to keep their state and end: an iteration takes a few at most
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """All that a process needs to run cells of a grid.
-
-    store       the results
-    data_root   the data sets
-    plugins     files to be loaded
-    device      of each worker; devices: processes of each worker that share a meta-batch (see `choose_devices`)
-    threads     of each worker
-    most_tasks  of a meta-batch of these cells
-    command     that starts one more rank (see `Team`)
-    """
-
-    store: ResultStore
-    data_root: Path
-    plugins: tuple[Path, ...]
-    device: torch.device
-    devices: str
-    threads: int
-    most_tasks: int
-    command: tuple[str, ...]
-    way: Way
 
 
 class WatchedDisplay(Display, Protocol):
@@ -173,42 +141,15 @@ class _Pool:
 def _work(pipe: Connection, workplace: Workplace, number: int) -> None:
     """A worker process: the cells that come through the pipe, until none does or the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the first process, which passes it on
-    torch.set_num_threads(workplace.threads)
-    device = own_device(workplace.device, number)
+
+    def tell(name: str, arguments: tuple[Any, ...]) -> None:
+        pipe.send(("display", name, arguments))
+
     try:
-        load_entry_points()
-        for path in workplace.plugins:
-            load_plugin(path)
-        tasks = workplace.most_tasks
-        size = choose_devices(workplace.devices, device, tasks)
-        with Stop(silent=True) as stop, Team(size, device, workplace.command) as team:
-            display: Any = _Told(pipe)
-            worker = CellWorker(
-                workplace.store, workplace.data_root, team, stop, display, workplace.way, says_data=False
-            )
+        with Stop(silent=True) as stop, workplace.opened(stop, tell, number) as worker:
             while (cell := pipe.recv()) is not None:
                 pipe.send(("outcome", worker.run(cell)))
     except (StoppedRun, EOFError, BrokenPipeError):
         pass
     except (FewshotError, OSError) as error:
         pipe.send(("error", error))
-
-
-class _Told:
-    """A worker's display: what happens is told to the first process, of iterations some a second."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._last = 0.0
-
-    def trained(self, cell: Cell, progress: Progress) -> None:
-        """An iteration of meta-training is done."""
-        if time.monotonic() - self._last >= POLL_SECONDS or progress.iteration == cell.config.outer.iterations:
-            self._last = time.monotonic()
-            self._tell("trained", cell, progress)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return partial(self._tell, name)
-
-    def _tell(self, name: str, *arguments: Any) -> None:
-        self._pipe.send(("display", name, arguments))

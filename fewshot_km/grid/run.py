@@ -35,7 +35,8 @@ def run_grid(grid: Grid, waiting: Sequence[Cell], worker: CellWorker) -> Outcome
     plug-ins or the data raises here, as FewshotError, at once. A cell that fails later is marked failed, with its
     reason, and the others go on.
     """
-    check_grid(grid, waiting, worker)
+    check_cells(grid, waiting, worker)
+    worker.store.prepare()
     outcomes = Outcomes()
     for cell in waiting:
         outcomes.note(cell, worker.run(cell))
@@ -44,13 +45,12 @@ def run_grid(grid: Grid, waiting: Sequence[Cell], worker: CellWorker) -> Outcome
     return outcomes
 
 
-def check_grid(grid: Grid, waiting: Sequence[Cell], worker: CellWorker) -> None:
-    """Raise FewshotError for whatever is wrong with the waiting cells, their data, or the folder of results."""
+def check_cells(grid: Grid, waiting: Sequence[Cell], worker: CellWorker) -> None:
+    """Raise FewshotError for whatever is wrong with the waiting cells or their data."""
     datasets = {str(cell.config.task.dataset): worker.dataset(cell.config.task.dataset) for cell in waiting}
     _check_same_data(grid, datasets, worker.store)
     for cell in {(cell.task, cell.learner): cell for cell in waiting}.values():
         _check_buildable(grid, cell, datasets[str(cell.config.task.dataset)])
-    worker.store.prepare()
 
 
 def _check_same_data(grid: Grid, datasets: Mapping[str, Dataset], store: ResultStore) -> None:

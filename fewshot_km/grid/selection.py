@@ -36,18 +36,31 @@ def select(cells: Sequence[Cell], only: Sequence[str], shard: str | None) -> lis
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`section.key=value` texts, the values in TOML or plain text, as tables by section; raises ConfigError."""
+    """`section.key=value` texts as tables by section; raises ConfigError."""
     tables: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        place, equals, value = text.partition("=")
-        section, dot, key = place.strip().partition(".")
-        if not (equals and section and dot and key):
-            raise ConfigError(f"--set {text}: write SECTION.KEY=VALUE, such as inner.train_steps=3")
-        try:
-            tables.setdefault(section, {})[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            tables.setdefault(section, {})[key] = value.strip()
+    for place, value in parse_pairs("--set", texts).items():
+        section, dot, key = place.partition(".")
+        if not (section and dot and key):
+            raise ConfigError(f"--set {place}: write SECTION.KEY=VALUE, such as inner.train_steps=3")
+        tables.setdefault(section, {})[key] = value
     return tables
+
+
+def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    """`key=value` texts as the keys and values that a grid file would hold; a value that is no TOML is a text.
+
+    Raises ConfigError for one without a key.
+    """
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key.strip() and equals):
+            raise ConfigError(f"{option} {text}: write KEY=VALUE")
+        try:
+            pairs[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            pairs[key.strip()] = value
+    return pairs
 
 
 def parse_duration(text: str) -> float:

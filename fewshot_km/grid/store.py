@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from fewshot_km.datasets.storage import write_text
 from fewshot_km.engine import MetaTraining
@@ -94,7 +94,8 @@ class ResultStore:
             episodes.to_csv(part / "test_episodes.csv", index=False, lineterminator="\n")
             history = pd.DataFrame([asdict(row) for row in training.history])
             history.to_csv(part / "history.csv", index=False, lineterminator="\n")
-            save_file({k: v.contiguous() for k, v in training.meta.items()}, part / "weights.safetensors")
+            weights = save({k: v.contiguous() for k, v in training.meta.items()})
+            (part / "weights.safetensors").write_bytes(weights)
             write_text(part / "record.json", _to_json(record))
             if final.exists():
                 final.rename(self._aside(final))

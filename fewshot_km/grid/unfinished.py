@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from fewshot_km.datasets.storage import write_text
 from fewshot_km.engine import HistoryRow, TrainingState
@@ -31,6 +31,7 @@ from fewshot_km.grid.stopping import Stop, StoppedRun
 
 CLAIM = "claim"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
+ATTEMPTS = 10  # to lock a folder that others remove
 PERIOD_SECONDS = 60.0  # a minute's work is little to lose, and writing takes some hundredths of a second
 
 
@@ -48,8 +49,7 @@ class UnfinishedCell:
         """
         lock = FileLock(self.folder / CLAIM)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=1)  # `list` looks for an instant whether it is free
+            self._acquire(lock)
         except Timeout:
             yield False
             return
@@ -61,6 +61,14 @@ class UnfinishedCell:
             yield True
         finally:
             lock.release()
+
+    def _acquire(self, lock: BaseFileLock) -> None:
+        for _ in range(ATTEMPTS):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # who has just finished the cell removed the folder: make it again
+                lock.acquire(timeout=1)  # `list` looks for an instant whether it is free
+                return
+        raise FileNotFoundError(f"{self.folder} vanishes")
 
     def owner(self) -> str:
         """Who holds the claim, as far as it says."""
@@ -121,6 +129,13 @@ class UnfinishedCell:
     def remove(self) -> None:
         """The cell is finished; to be called with the claim."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def discard(self) -> None:
+        """The cell was finished before: remove what a process that died just then has left, if anything."""
+        if self.folder.is_dir():
+            with self.claim() as is_mine:
+                if is_mine:
+                    self.remove()
 
 
 class Checkpoints:

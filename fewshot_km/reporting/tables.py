@@ -59,7 +59,11 @@ def results_table(grid: Grid, store: ResultStore) -> ResultsTable:
     frame = pd.DataFrame(rows)
     if not frame["seeds_done"].any():
         raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: run it first")
-    return ResultsTable(f"Grid {grid.name}", frame, _notes(frame, _provenance(records)))
+    notes = _notes(frame, _provenance(records))
+    if any(cell.config.validation.patience != "none" for cell in grid.cells):
+        notes += ("iterations: at most; training ended where validations had brought nothing better for long enough.",)
+    failures = [f"{cell} failed: {store.failure(cell)}." for cell in grid.cells if store.state(cell) == "failed"]
+    return ResultsTable(f"Grid {grid.name}", frame, (*notes, *_protocol_notes(grid), *failures))
 
 
 def _summarise(cells: Sequence[Cell], done: Sequence[StoredCell]) -> dict[str, object]:
@@ -115,6 +119,22 @@ def _notes(frame: pd.DataFrame, mixed: Mapping[str, Sequence[str]]) -> tuple[str
     if (frame["seeds_done"] < frame["seeds"]).any():
         notes.append("Not finished: some rows rest on fewer seeds than the grid asks for.")
     return tuple(notes)
+
+
+def _protocol_notes(grid: Grid) -> list[str]:
+    """Of each task that follows a protocol: which, and in what it does not, by learner where they differ."""
+    followed: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    learners: dict[str, set[str]] = {}
+    for cell in grid.cells:
+        if cell.protocol:
+            of = followed.setdefault((cell.task, cell.protocol, cell.deviations), [])
+            of += [] if cell.learner in of else [cell.learner]
+            learners.setdefault(cell.task, set()).add(cell.learner)
+    notes = []
+    for (task, protocol, deviations), names in followed.items():
+        who = "" if set(names) == learners[task] else f" ({', '.join(names)})"
+        notes.append(f"{task}{who}: protocol {protocol}" + (f", but {', '.join(deviations)}." if deviations else "."))
+    return notes
 
 
 def _provenance(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -1,0 +1,84 @@
+"""The command line in a process that was started quickly, and that can be made to die at a given write."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["fewshot_km.cli", "torch._dynamo"])  # seconds of imports are not paid for each life
+
+
+def start(folder: Path, *arguments: object, dies_at: int | None = None, largest_file: int | None = None) -> BaseProcess:
+    """A process that runs the command line in `folder`, with what it says in `folder`/said.
+
+    `dies_at`: at so many operations that make files durable or rename them, it is killed, before or after in turns.
+    """
+    environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")}
+    texts = [str(argument) for argument in arguments]
+    process = FORKSERVER.Process(target=_run, args=(folder, texts, environment, dies_at, largest_file))
+    process.start()
+    return process
+
+
+def run(folder: Path, *arguments: object, dies_at: int | None = None, largest_file: int | None = None) -> int:
+    """Its exit code; what a signal ended has a negative one."""
+    process = start(folder, *arguments, dies_at=dies_at, largest_file=largest_file)
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def said(folder: Path) -> str:
+    """What processes in this folder have said so far."""
+    file = folder / "said"
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+def _run(
+    folder: Path, arguments: list[str], environment: dict[str, str], dies_at: int | None, largest_file: int | None
+) -> None:
+    import torch
+
+    from fewshot_km.cli import app
+
+    os.environ.update(environment)
+    os.chdir(folder)
+    with Path("said").open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(1)
+    if dies_at is not None:
+        _die_at(dies_at)
+    if largest_file is not None:
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    app(arguments)
+
+
+def _die_at(operation: int) -> None:
+    count = 0
+
+    def deadly(inner: Callable[..., Any]) -> Callable[..., Any]:
+        def outer(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == operation and operation % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                return inner(*arguments)
+            finally:
+                if count == operation:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        return outer
+
+    os.fsync = deadly(os.fsync)
+    Path.replace = deadly(Path.replace)  # type: ignore[method-assign]
+    Path.rename = deadly(Path.rename)  # type: ignore[method-assign]
