@@ -8,6 +8,7 @@ import typer
 from rich.filesize import decimal
 from typer.core import TyperGroup
 
+from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
 from fewshot_km.cli_options import Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_run import RunOptions, run, run_command
@@ -17,6 +18,7 @@ from fewshot_km.errors import FewshotError
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
 from fewshot_km.grid.leftovers import find_leftovers, remove
+from fewshot_km.grid.protocols import find_protocol, protocols
 from fewshot_km.grid.selection import parse_settings, select
 from fewshot_km.grid.stopping import StoppedRun
 from fewshot_km.learners import LEARNERS
@@ -67,6 +69,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands, name="data")
+app.add_typer(config_commands, name="config")
 
 GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")]
 Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
@@ -204,6 +207,17 @@ def datasets(pattern: Pattern = "*", plugin: Plugins = None) -> None:
     """List the data sets that a grid can name."""
     load_plugins(plugin)
     _print_registry(DATASETS, pattern)
+
+
+@app.command("protocols")
+def list_protocols(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A protocol: print its settings.")] = None,
+) -> None:
+    """List the named protocols that a task can start from; or the settings of one, with their sources."""
+    if name is None:
+        print_rows(("protocol", "what it is"), ((p.name, p.description) for p in protocols().values()))
+    else:
+        sys.stdout.write(find_protocol(name).text)
 
 
 def _print_registry(registry: Registry[Any], pattern: str) -> None:

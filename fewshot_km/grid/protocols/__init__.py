@@ -13,10 +13,11 @@ from fewshot_km.registry import did_you_mean
 
 @dataclass(frozen=True)
 class Protocol:
-    """A name, a line about it, and its settings as tables by section, "task" among them."""
+    """A name, a line about it, its settings as tables by section, "task" among them, and their text with sources."""
 
     name: str
     description: str
+    text: str
     tables: Mapping[str, Mapping[str, Any]]
 
     def __str__(self) -> str:
@@ -29,9 +30,10 @@ def protocols() -> dict[str, Protocol]:
     found = {}
     for file in files(__package__).iterdir():
         if file.name.endswith(".toml"):
-            tables = tomllib.loads(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            tables = tomllib.loads(text)
             name = file.name.removesuffix(".toml")
-            found[name] = Protocol(name, tables.pop("description"), tables)
+            found[name] = Protocol(name, tables.pop("description"), text, tables)
     return dict(sorted(found.items()))
 
 
