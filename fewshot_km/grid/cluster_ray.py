@@ -3,8 +3,9 @@
 All machines must see the results and the data sets at the same paths.
 """
 
+import io
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from queue import Empty
 from typing import Any
 
@@ -39,7 +40,8 @@ def run_on_ray(
     except ImportError as error:
         raise ConfigError("--runner ray: Ray is not installed: pip install 'fewshot_km[ray]'") from error
     try:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+        with redirect_stderr(io.StringIO()):  # what it says of itself
+            ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--ray-address {address}: cannot be reached: {describe_error(error)}") from error
     try:

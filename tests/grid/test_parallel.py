@@ -1,0 +1,113 @@
+"""Cells side by side: the results of one after the other, whichever process is lost."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.grid.killed_program import run, said, start
+from tests.grid.made_up import SMALL_GRID, write_grid
+from tests.grid.test_survival import kept, until
+
+RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
+LONG = SMALL_GRID.replace("iterations = 4", "iterations = 200").replace("every = 2", "every = 100")
+
+pytestmark = pytest.mark.slow
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    names = ("test_episodes.csv", "weights.safetensors")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.name in names}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> dict[str, bytes]:
+    """One cell after the other."""
+    folder = tmp_path_factory.mktemp("expected")
+    write_grid(folder, LONG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_KM_CACHE", str(session_cache))
+        patch.setenv("FEWSHOT_KM_DATA", str(folder))
+        assert run(folder, *RUN) == 0, said(folder)
+    return results(folder / "results")
+
+
+def owners(folder: Path) -> list[int]:
+    return [json.loads(file.read_text())["process"] for file in folder.rglob("owner.json")]
+
+
+def test_a_lost_worker_costs_nothing_but_time(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    write_grid(tmp_path, LONG)
+    process = start(tmp_path, *RUN, "--jobs", 2, "--checkpoint-every", 0.2)
+    until(process, tmp_path, lambda: len(kept(tmp_path)) == 2)
+    time.sleep(1)
+    os.kill(owners(tmp_path)[0], signal.SIGKILL)
+    process.join(180)
+    assert process.exitcode == 0, said(tmp_path)
+    assert "its process ended (exit code -9); another one goes on with it" in said(tmp_path)
+    assert re.search(r"\[\d/4\] \S+: goes on after iteration [1-9]\d* of 200", said(tmp_path))
+    assert results(tmp_path / "results") == expected
+
+
+def test_an_interrupt_keeps_what_all_have_done(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    write_grid(tmp_path, LONG)
+    process = start(tmp_path, *RUN, "--jobs", 2)
+    until(process, tmp_path, lambda: len(kept(tmp_path)) == 2)
+    workers = owners(tmp_path)
+    time.sleep(1)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert said(tmp_path).splitlines()[-1] == "interrupted: the same command goes on from here"
+    assert "Traceback" not in said(tmp_path)
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert run(tmp_path, *RUN, "--jobs", 3) == 0, said(tmp_path)
+    assert len(re.findall(r"goes on after iteration [1-9]", said(tmp_path))) == 2
+    assert results(tmp_path / "results") == expected
+
+
+def test_a_cell_that_kills_its_process_each_time_is_marked_failed(tmp_path: Path) -> None:
+    plugin = tmp_path / "deadly.py"
+    plugin.write_text(
+        "import os\n"
+        "from fewshot_km.learners import GradientLearner, register\n"
+        "@register('deadly')\n"
+        "class Deadly(GradientLearner):\n"
+        "    def adapted_names(self):\n"
+        "        return self.head_names()\n"
+        "    def adapt(self, meta, x, y, *, steps):\n"
+        "        os._exit(9)\n"
+    )
+    write_grid(tmp_path, SMALL_GRID.replace('"maml"', '"deadly"').replace("seeds = [0, 1]", "seeds = [0]"))
+    assert run(tmp_path, *RUN, "--jobs", 2, "--plugin", plugin) == 1
+    assert "deadly/seed0: FAILED: its process ended (exit code 9), 3 times" in said(tmp_path)
+    assert "km-maml/seed0: test accuracy" in said(tmp_path)
+
+
+def test_what_is_wrong_with_a_grid_is_said_once(tmp_path: Path) -> None:
+    write_grid(tmp_path, SMALL_GRID.replace("ways = 5", "ways = 200"))
+    assert run(tmp_path, *RUN, "--jobs", 2) == 2
+    assert said(tmp_path).count("error:") == 1
+
+
+def test_progress_as_json_lines(tmp_path: Path) -> None:
+    write_grid(tmp_path, SMALL_GRID)
+    assert run(tmp_path, *RUN, "--jobs", 2, "--json") == 0
+    events = [json.loads(line) for line in said(tmp_path).splitlines()]
+    assert [event["event"] for event in events].count("finished") == 4
+    assert {event["cell"] for event in events if event["event"] == "started"} == {
+        f"glyphs-5w1s/{learner}/seed{seed}" for learner in ("maml", "km-maml") for seed in (0, 1)
+    }
+    assert events[-1]["event"] == "table"
+    assert [row["learner"] for row in events[-1]["rows"]] == ["maml", "km-maml"]
+
+
+def test_quiet_says_nothing_but_the_table(tmp_path: Path) -> None:
+    write_grid(tmp_path, SMALL_GRID.replace("seeds = [0, 1]", "seeds = [0]"))
+    assert run(tmp_path, *RUN, "--quiet") == 0
+    assert said(tmp_path).startswith("Grid small, glyphs-5w1s")
