@@ -140,6 +140,39 @@ def test_first_order_in_a_users_words_is_ours(tmp_path: Path) -> None:
     assert mine.read_bytes() == theirs.read_bytes()
 
 
+def test_an_edited_grid_runs_what_changed_and_says_why(tmp_path: Path) -> None:
+    one = SMALL_GRID.replace("seeds = [0, 1]", "seeds = [0]")
+    write_grid(tmp_path, one)
+    assert fewshot_km("run", "small.toml", folder=tmp_path).returncode == 0
+    before = results(tmp_path / "results")
+    write_grid(tmp_path, "# a comment\n" + one.replace('norm_affine = "bias" }', 'norm_affine = "none" }'))
+    edited = fewshot_km("run", "small.toml", folder=tmp_path)
+    assert "km-maml, seed 0: settings changed: learner.norm_affine bias -> none; earlier results are" in edited.stderr
+    assert "small: 1 cells to run" in edited.stderr
+    assert list((tmp_path / "results/small/glyphs-5w1s/km-maml").glob("seed0.*/record.json"))
+    write_grid(tmp_path, one)
+    again = fewshot_km("run", "small.toml", folder=tmp_path)
+    assert "all 2 cells are done; nothing to run" in again.stderr  # taken back: those of before count again
+    kept = results(tmp_path / "results")
+    assert all(content in kept.values() for content in before.values())
+
+
+def test_clean_asks_before_it_deletes(tmp_path: Path, in_process: InProcess) -> None:
+    grid = load_grid(write_grid(tmp_path))
+    store = ResultStore(tmp_path / "results", "small")
+    store_result(store, grid.cells[0], np.array([0.1, 0.5, 0.9, 0.2, 0.4]))
+    folder = store.unfinished(grid.cells[0]).folder
+    folder.mkdir()
+    answers = CliRunner()
+    declined = answers.invoke(app, ["clean", "small.toml"], input="n\n")
+    assert "unfinished, of other settings or a cell that is done, 0 bytes" in declined.output
+    assert folder.is_dir()
+    assert answers.invoke(app, ["clean", "small.toml"], input="y\n").exit_code == 0
+    assert not folder.exists()
+    assert "nothing is left over" in in_process("clean", "small.toml").output
+    assert store.state(grid.cells[0]) == "done"
+
+
 def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> None:
     text = SMALL_GRID.replace('"maml"', '{ name = "maml", inner = { lr = 1e30 } }')
     write_grid(tmp_path, text)
@@ -236,7 +269,18 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest
 
 def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None:
     text = in_process("--help").stdout
-    for command in ("run", "list", "report", "learners", "networks", "datasets", "data"):
+    for command in (
+        "run",
+        "list",
+        "report",
+        "clean",
+        "learners",
+        "networks",
+        "datasets",
+        "protocols",
+        "config",
+        "data",
+    ):
         assert re.search(rf"^  {command} ", text, re.M)
     assert "130 interrupted" in text
     assert "--plugin" in in_process("run", "--help").stdout

@@ -1,18 +1,44 @@
 """What the README shows works as shown."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from fewshot_km.cli import app
 from fewshot_km.grid import load_grid
 from fewshot_km.learners import LEARNERS, InnerLoop, build_learner
 from fewshot_km.plugins import load_plugin
 from tests.networks_under_test import OMNIGLOT_20_WAY
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+COMMAND = re.compile(r"^(?:fewshot-km|torchrun --nproc-per-node \d+ -m fewshot_km) (.*?)(?: +#.*)?$", re.M)
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "cluster.md"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_is_shown_has_its_options(document: Path) -> None:
+    """Each command line of the document against the command line itself, without running it."""
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    shown = COMMAND.findall(text)
+    assert len(shown) > 5
+    group = get_command(app)
+    for line in shown:
+        command: Any = group
+        words = shlex.split(line)
+        while isinstance(command, TyperGroup):
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= options, line
 
 
 def block(language: str, beginning: str) -> str:
@@ -42,9 +68,11 @@ def test_the_learner_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_dependencies_that_are_pinned_are_those_that_are_asked_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     asked = {
-        re.split(r"[<>=]", d)[0].lower() for d in [*project["dependencies"], *project["optional-dependencies"]["test"]]
+        re.split(r"[<>=]", d)[0].lower() for d in [*project["dependencies"], *(d for e in extras.values() for d in e)]
     }
+    assert {d for extra in ("ray", "slurm", "tensorboard") for d in extras[extra]} <= set(extras["test"])
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.partition("==")[0].lower() for line in lines if "==" in line and not line.startswith("#")}
     assert asked <= pinned

@@ -124,6 +124,8 @@ def test_a_signal_keeps_the_state_and_says_so(tmp_path: Path, number: signal.Sig
     assert process.exitcode == code
     assert said(tmp_path).splitlines()[-1] == f"{word}: the same command goes on from here"
     assert "Traceback" not in said(tmp_path)
+    assert run(tmp_path, "list", "small.toml") == 0
+    assert re.search(r"km-maml +0 +unfinished +\d+ s +iteration \d+ of 1000000", said(tmp_path))
     assert run(tmp_path, "run", "small.toml", "--budget", "1s") == 3
     (iteration,) = re.findall(r"goes on after iteration (\d+) of 1000000", said(tmp_path))
     assert int(iteration) > 3  # more than the checkpoint of the start: the last minute's work was kept
