@@ -30,7 +30,7 @@ from fewshot_km.grid.estimate import estimate
 from fewshot_km.grid.parallel import run_parallel
 from fewshot_km.grid.run import Outcomes, check_cells, run_grid
 from fewshot_km.grid.selection import parse_duration, parse_pairs, parse_settings, select
-from fewshot_km.grid.stopping import OUT_OF_TIME, Stop
+from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
 from fewshot_km.grid.team import Team, choose_devices, follow, follows
 from fewshot_km.grid.tensorboard_log import check_tensorboard
 from fewshot_km.grid.unfinished import PERIOD_SECONDS
@@ -229,14 +229,18 @@ def run(name: str, options: RunOptions) -> None:
             store.unfinished(cell).discard()
     outcomes = Outcomes(failed=failed)
     if waiting:
-        with Stop(seconds, options.budget or "") as stop:
-            new = _run_waiting(name, grid, waiting, store, options, console, stop)
+        try:
+            with Stop(seconds, options.budget or "") as stop:
+                new = _run_waiting(name, grid, waiting, store, options, console, stop)
+        except StoppedRun as stopped:
+            if stopped.status == OUT_OF_TIME:  # nobody is in a hurry
+                _write_table(grid, store, options, console)
+            raise
         outcomes.failed += new.failed
         outcomes.elsewhere += [(cell, who) for cell, who in new.elsewhere if store.state(cell) != "done"]
     elif not failed:
         console.print(f"{grid.name}: all {len(cells)} cells are done; nothing to run", highlight=False)
-    if any(store.state(cell) == "done" for cell in grid.cells):
-        _write_table(grid, store, options, console)
+    _write_table(grid, store, options, console)
     _leave(cells, outcomes)
 
 
@@ -341,6 +345,8 @@ def _workplace(name: str, waiting: Sequence[Cell], store: ResultStore, options: 
 
 
 def _write_table(grid: Grid, store: ResultStore, options: RunOptions, console: Console) -> None:
+    if not any(store.state(cell) == "done" for cell in grid.cells):
+        return
     table = results_table(grid, store)
     write_text(store.folder / "table.md", to_markdown(table))
     write_text(store.folder / "table.csv", to_csv(table))

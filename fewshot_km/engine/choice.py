@@ -26,7 +26,7 @@ from fewshot_km.datasets.storage import cache_root, write_text
 from fewshot_km.engine.devices import clock
 from fewshot_km.engine.engine import Engine
 from fewshot_km.engine.executions import EXECUTIONS
-from fewshot_km.engine.memory import free_bytes, keep_freed_memory, peak_bytes
+from fewshot_km.engine.memory import bytes_taken, free_bytes, give_back_freed_memory, keep_freed_memory
 from fewshot_km.engine.ranks import Ranks
 from fewshot_km.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import ConfigError
@@ -180,6 +180,7 @@ def _with_compiled(
     chunk = _even_chunk(measured.chunks["vmap"], len(episode))
     run = EXECUTIONS["compiled"].outer_gradient
     failed = torch.zeros(1, device=episode.query_x.device)
+    give_back_freed_memory()  # what vmap has used, for the compiled program
     began = time.perf_counter()
     for turn in (True, False):
         if ranks.first == turn:
@@ -226,15 +227,15 @@ def _tasks_that_fit(run_one: Callable[[], object], on: Episode, ranks: Ranks) ->
     """How many times the memory that one task takes can be had by each rank, at least one task."""
     device = on.query_x.device
     if device.type == "cuda":
+        free = free_bytes(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run_one()
         taken = torch.cuda.max_memory_allocated(device) - before
     else:
-        earlier = peak_bytes()
-        run_one()
-        taken = (peak_bytes() or 0) - (earlier or 0)  # nothing, where this process has held more before
-    free = free_bytes(device)
+        give_back_freed_memory()  # else it would be neither free nor taken
+        free = free_bytes(device)
+        taken = bytes_taken(run_one)
     if free is None or taken <= 0:
         return MOST_TASKS
     sharing = 1 if device.type == "cuda" else ranks.size

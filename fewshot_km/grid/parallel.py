@@ -85,7 +85,10 @@ class _Pool:
         context = multiprocessing.get_context("spawn")  # a copy of a process that uses threads or a GPU may hang
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(there, self._workplace, number))
+        # the keyboard's interrupt is for this process, which passes it on; the other inherits that it is ignored
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
+        signal.signal(signal.SIGINT, before)
         there.close()  # so that its end is noticed here
         return _Worker(number, process, here)
 
@@ -140,7 +143,6 @@ class _Pool:
 
 def _work(pipe: Connection, workplace: Workplace, number: int) -> None:
     """A worker process: the cells that come through the pipe, until none does or the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the first process, which passes it on
 
     def tell(name: str, arguments: tuple[Any, ...]) -> None:
         pipe.send(("display", name, arguments))

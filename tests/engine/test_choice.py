@@ -198,8 +198,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(own_cache: Path) 
 def test_as_many_tasks_run_at_once_as_half_of_the_free_memory_holds(
     free: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peaks = iter(range(0, 100_000, 1000))  # every task takes a thousand bytes more
-    monkeypatch.setattr(choice, "peak_bytes", lambda: next(peaks))
+    monkeypatch.setattr(choice, "bytes_taken", lambda run: 1000)
     monkeypatch.setattr(choice, "free_bytes", lambda _: free)
     assert choose("plain")[0].task_chunk == expected
 

@@ -98,3 +98,23 @@ def test_free_and_peak_memory_are_those_of_the_system() -> None:
     assert after is not None
     assert after >= before
     assert after >= block.numel() * block.element_size()
+
+
+TAKEN = """
+import torch
+from fewshot_km.engine.memory import bytes_taken, keep_freed_memory
+torch.set_num_threads(1)
+keep_freed_memory()
+def hold(megabytes):
+    return lambda: torch.ones(megabytes * 250_000)
+bytes_taken(hold(1))  # code is read from disk when it is first needed
+print([round(bytes_taken(hold(megabytes)) / 1e6) for megabytes in (400, 100, 200, 100)])
+"""
+
+
+@LINUX
+def test_what_is_taken_does_not_depend_on_what_was_taken_before() -> None:
+    """A large one first: its memory is kept by malloc, and its peak by the system, unless told otherwise."""
+    out = subprocess.run([sys.executable, "-c", TAKEN], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for found, expected in zip(json.loads(out), (400, 100, 200, 100), strict=True):
+        assert found == pytest.approx(expected, abs=10)
