@@ -4,6 +4,7 @@ All machines must see the results and the data sets at the same paths.
 """
 
 import io
+import socket
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from queue import Empty
@@ -16,6 +17,8 @@ from fewshot_km.grid.parallel import TRIES, WatchedDisplay
 from fewshot_km.grid.run import Outcomes
 from fewshot_km.grid.stopping import Stop, StoppedRun
 from fewshot_km.grid.workplace import Workplace, run_alone
+
+CONNECT_SECONDS = 10.0  # for a cluster's head to answer
 
 
 def run_on_ray(
@@ -40,9 +43,10 @@ def run_on_ray(
     except ImportError as error:
         raise ConfigError("--runner ray: Ray is not installed: pip install 'fewshot_km[ray]'") from error
     try:
+        _check_reachable(address)
         with redirect_stderr(io.StringIO()):  # what it says of itself
             ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+    except (OSError, RayError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--ray-address {address}: cannot be reached: {describe_error(error)}") from error
     try:
         _check_fits(ray.cluster_resources(), {"CPU": cpus, "GPU": gpus})  # type: ignore[no-untyped-call]
@@ -73,6 +77,13 @@ def run_on_ray(
         raise
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise OSError where nothing listens at host:port, for which Ray itself would wait for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _run(workplace: Workplace, cell: Cell, queue: Any) -> Outcome:

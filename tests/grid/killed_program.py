@@ -17,7 +17,7 @@ def start(folder: Path, *arguments: object, dies_at: int | None = None, largest_
 
     `dies_at`: at so many operations that make files durable or rename them, it is killed, before or after in turns.
     """
-    environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")}
+    environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")} | {"COLUMNS": "200"}
     texts = [str(argument) for argument in arguments]
     process = FORKSERVER.Process(target=_run, args=(folder, texts, environment, dies_at, largest_file))
     process.start()
