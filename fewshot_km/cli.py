@@ -11,13 +11,14 @@ from typer.core import TyperGroup
 from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
 from fewshot_km.cli_options import Only, Plugins, Results, Settings, load_plugins
-from fewshot_km.cli_run import RunOptions, run, run_command
+from fewshot_km.cli_run import run, run_command
 from fewshot_km.cli_tables import print_rows, print_table
 from fewshot_km.datasets import DATASETS
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
 from fewshot_km.grid.leftovers import find_leftovers, remove
+from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.protocols import find_protocol, protocols
 from fewshot_km.grid.selection import parse_settings, select
 from fewshot_km.grid.stopping import StoppedRun

@@ -1,0 +1,58 @@
+"""`fewshot-km run --dry-run`: what would run, and what it would take."""
+
+from dataclasses import replace
+
+import torch
+from rich.console import Console
+from rich.filesize import decimal
+
+from fewshot_km.cli_tables import print_rows
+from fewshot_km.engine.devices import choose_device
+from fewshot_km.grid.agenda import make_agenda, make_workplace
+from fewshot_km.grid.cell_work import CellWorker
+from fewshot_km.grid.display import QuietDisplay, duration
+from fewshot_km.grid.estimate import estimate
+from fewshot_km.grid.options import RunOptions
+from fewshot_km.grid.run import check_cells
+from fewshot_km.grid.stopping import Stop
+from fewshot_km.grid.team import Team, choose_devices
+
+
+def plan(name: str, options: RunOptions) -> None:
+    """Print what a run would do, estimated from a few measured iterations of each kind of cell."""
+    agenda, console = make_agenda(name, options), Console(stderr=True, highlight=False)
+    for note in agenda.notes:
+        console.print(note, markup=False, soft_wrap=True)
+    if not agenda.waiting:
+        console.print(f"{agenda.grid.name}: nothing to run")
+        return
+    device, jobs = choose_device(options.device), min(options.jobs, len(agenda.waiting))
+    threads = max(1, torch.get_num_threads() // jobs)
+    torch.set_num_threads(threads)
+    ranks = choose_devices(options.devices, device, max(cell.config.outer.meta_batch for cell in agenda.waiting))
+    workplace = replace(make_workplace(name, agenda, options, max(1, threads // ranks)), devices="1")
+    with Stop() as stop, Team(1, device, []) as team:
+        checker = CellWorker(agenda.store, workplace.data_root, team, stop, QuietDisplay(), options.way)
+        check_cells(agenda.grid, agenda.waiting, checker)
+    estimates = estimate(
+        agenda.waiting, workplace, ranks, lambda cell: console.print(f"measuring {cell.task}/{cell.learner}")
+    )
+    print_rows(
+        ("cell", "iterations", "training", "testing", "parameters", "adapted", "memory"),
+        (
+            (
+                str(of.cell),
+                f"{of.iterations_left:,}",
+                duration(of.train_seconds),
+                duration(of.test_seconds),
+                f"{of.meta_parameters:,}",
+                f"{of.adapted_parameters:,}",
+                "?" if of.peak_bytes is None else decimal(of.peak_bytes),
+            )
+            for of in estimates
+        ),
+    )
+    total = sum(of.train_seconds + of.test_seconds for of in estimates) / jobs
+    how = f"{jobs} cells at once, " if jobs > 1 else ""
+    how += f"{ranks} processes each" if ranks > 1 else "one process each"
+    print(f"{len(agenda.waiting)} cells, about {duration(total)} in all ({how}, on {device}, without compiling)")
