@@ -40,6 +40,10 @@ def free_bytes(device: torch.device) -> int | None:
 def peak_bytes() -> int | None:
     """The most memory that this process has held, as the system counts it; None where it does not say."""
     try:
+        return _status("VmHWM")  # what getrusage says includes the process that started this one
+    except OSError:
+        pass
+    try:
         import resource
     except ImportError:  # Windows
         return None

@@ -19,7 +19,7 @@ from tests.grid.test_parallel import results
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("run", "small.toml", "--execution", "plain", "--only", "seed=0")
-LONG = SMALL_GRID.replace("iterations = 4", "iterations = 200").replace("every = 2", "every = 100")
+LONG = SMALL_GRID.replace("iterations = 4", "iterations = 100").replace("every = 2", "every = 50")
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_ray_goes_on_with_a_cell_whose_worker_is_lost(tmp_path: Path, expected: 
     finally:
         process.kill()
     log = (tmp_path / "log").read_text()
-    assert re.search(r"\[\d/2\] \S+: goes on after iteration [1-9]\d* of 200", log), log
+    assert re.search(r"\[\d/2\] \S+: goes on after iteration [1-9]\d* of 100", log), log
     assert "Traceback" not in log
     assert results(tmp_path / "results") == expected
 

@@ -14,7 +14,9 @@ from tests.grid.made_up import SMALL_GRID, write_grid
 from tests.grid.test_survival import kept, until
 
 RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
-LONG = SMALL_GRID.replace("iterations = 4", "iterations = 200").replace("every = 2", "every = 100")
+LONG = (
+    SMALL_GRID.replace("iterations = 4", "iterations = 100").replace("every = 2", "every = 50").replace("[0, 1]", "[0]")
+)
 
 pytestmark = pytest.mark.slow
 
@@ -44,12 +46,12 @@ def test_a_lost_worker_costs_nothing_but_time(tmp_path: Path, expected: dict[str
     write_grid(tmp_path, LONG)
     process = start(tmp_path, *RUN, "--jobs", 2, "--checkpoint-every", 0.2)
     until(process, tmp_path, lambda: len(kept(tmp_path)) == 2)
-    time.sleep(1)
+    time.sleep(0.3)
     os.kill(owners(tmp_path)[0], signal.SIGKILL)
     process.join(180)
     assert process.exitcode == 0, said(tmp_path)
     assert "its process ended (exit code -9); another one goes on with it" in said(tmp_path)
-    assert re.search(r"\[\d/4\] \S+: goes on after iteration [1-9]\d* of 200", said(tmp_path))
+    assert re.search(r"\[\d/2\] \S+: goes on after iteration [1-9]\d* of 100", said(tmp_path))
     assert results(tmp_path / "results") == expected
 
 
@@ -58,7 +60,7 @@ def test_an_interrupt_keeps_what_all_have_done(tmp_path: Path, expected: dict[st
     process = start(tmp_path, *RUN, "--jobs", 2)
     until(process, tmp_path, lambda: len(kept(tmp_path)) == 2)
     workers = owners(tmp_path)
-    time.sleep(1)
+    time.sleep(0.3)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
@@ -66,7 +68,7 @@ def test_an_interrupt_keeps_what_all_have_done(tmp_path: Path, expected: dict[st
     assert said(tmp_path).splitlines()[-1] == "interrupted: the same command goes on from here"
     assert "Traceback" not in said(tmp_path)
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
-    assert run(tmp_path, *RUN, "--jobs", 3) == 0, said(tmp_path)
+    assert run(tmp_path, *RUN, "--jobs", 2) == 0, said(tmp_path)
     assert len(re.findall(r"goes on after iteration [1-9]", said(tmp_path))) == 2
     assert results(tmp_path / "results") == expected
 

@@ -20,7 +20,7 @@ from tests.grid.made_up import SMALL_GRID, write_grid
 ONE_CELL = SMALL_GRID.replace('["maml", { name = "km-maml", norm_affine = "bias" }]', '["km-maml"]').replace(
     "seeds = [0, 1]", "seeds = [0]"
 )
-LONG = ONE_CELL.replace("iterations = 4", "iterations = 300").replace("every = 2", "every = 100")
+LONG = ONE_CELL.replace("iterations = 4", "iterations = 200").replace("every = 2", "every = 100")
 ENDLESS = ONE_CELL.replace("iterations = 4", "iterations = 1_000_000").replace("every = 2", "every = 1_000_000")
 RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
 KILLS = 24
@@ -41,6 +41,15 @@ def undisturbed(folder: Path, text: str) -> list[object]:
     write_grid(folder, text)
     assert run(folder, *RUN) == 0, said(folder)
     return result(folder)
+
+
+@pytest.fixture(scope="module")
+def long_result(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> list[object]:
+    """What an undisturbed run of LONG gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_KM_CACHE", str(session_cache))
+        patch.setenv("FEWSHOT_KM_DATA", str(session_cache))
+        return undisturbed(tmp_path_factory.mktemp("long") / "undisturbed", LONG)
 
 
 def until(process: BaseProcess, folder: Path, condition: Callable[[], object]) -> None:
@@ -64,8 +73,7 @@ def is_training(folder: Path) -> bool:
     return bool(kept(folder))
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    expected = undisturbed(tmp_path / "undisturbed", LONG)
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path, long_result: list[object]) -> None:
     write_grid(tmp_path, LONG)
     moments = random.Random(0)
     kills = 0
@@ -84,7 +92,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) ->
         kills += 1
         assert "Traceback" not in said(tmp_path)
     assert process.exitcode == 0, said(tmp_path)
-    assert result(tmp_path) == expected
+    assert result(tmp_path) == long_result
     assert [p.name for p in (tmp_path / CELL).iterdir()] == ["seed0"]
     sessions = json.loads((tmp_path / CELL / "seed0" / "record.json").read_text())["sessions"]
     assert len(sessions) > KILLS / 3  # the others had not come so far
@@ -161,8 +169,7 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     assert process.exitcode == 130
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
-    expected = undisturbed(tmp_path / "undisturbed", LONG)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, long_result: list[object]) -> None:
     for harmed in (["checkpoint"], ["checkpoint", "previous"]):
         folder = tmp_path / "-".join(harmed)
         folder.mkdir()
@@ -182,7 +189,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
         for name in harmed:
             assert f"{name}.safetensors is damaged (its content is not what was written" in said(folder)
         assert ("goes on after iteration" in said(folder)) == (harmed == ["checkpoint"])
-        assert result(folder) == expected
+        assert result(folder) == long_result
 
 
 def test_two_runs_at_once_share_the_cells(tmp_path: Path) -> None:
