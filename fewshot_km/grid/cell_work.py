@@ -2,10 +2,9 @@
 
 import io
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,7 +20,7 @@ from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team
 from fewshot_km.grid.tensorboard_log import TensorBoardLog
-from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell
+from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell, now
 
 
 class Display(Protocol):
@@ -124,10 +123,10 @@ class CellWorker:
         start = self._start(cell, unfinished, dataset)
         done_before = start.state.iteration if start else 0
         self.display.cell_started(cell, done_before)
-        session = {"started": _now(), "after_iteration": done_before, **self._machine()}
+        session = {"started": now(), "after_iteration": done_before, **self._machine()}
         sessions = [*(start.how["sessions"] if start else []), session]
-        kept = {"dataset_digest": dataset.digest, "sessions": sessions}
-        keeper = _Keeper(Checkpoints(unfinished, self.stop, self.way.checkpoint_seconds), kept)
+        facts = {"dataset_digest": dataset.digest, "sessions": sessions}
+        keeper = Checkpoints(unfinished, self.stop, self.way.checkpoint_seconds, facts)
         compute = Compute(
             self.team.device, self.team.ranks, self.way.execution, self.way.task_chunk, tf32=self.way.tf32
         )
@@ -195,22 +194,9 @@ class CellWorker:
             "results": result.summary,
             "environment": {**self.environment, "tf32": self.way.tf32, "executions": result.executions},
             "started": sessions[0]["started"],
-            "ended": _now(),
+            "ended": now(),
             "sessions": sessions,
         }
-
-
-class _Keeper:
-    """Checkpoints that say which data and which sessions they come from, too."""
-
-    def __init__(self, checkpoints: Checkpoints, kept: Mapping[str, Any]) -> None:
-        self.pause, self.save, self.check = checkpoints.pause, checkpoints.save, checkpoints.check
-        self._checkpoints = checkpoints
-        self._kept = kept
-
-    def keeping(self, how: Callable[[], Mapping[str, Any]]) -> Any:
-        """See `Keeper`."""
-        return self._checkpoints.keeping(lambda: {**how(), **self._kept})
 
 
 class _Voice:
@@ -259,7 +245,3 @@ class _Voice:
         """The cell has ended, somehow."""
         if self._tensorboard:
             self._tensorboard.close()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -50,16 +50,11 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @property
-    def asked(self) -> bool:
-        """Whether the run is to end."""
-        return self._signal is not None or (self._until is not None and time.monotonic() > self._until)
-
     def check(self) -> None:
         """Raise StoppedRun where the run is to end."""
         if self._signal is not None:
             raise StoppedRun(128 + self._signal, _NAMES[signal.Signals(self._signal)])
-        if self.asked:
+        if self._until is not None and time.monotonic() > self._until:
             raise StoppedRun(OUT_OF_TIME, f"the time budget of {self._budget} is used up")
 
     @contextmanager

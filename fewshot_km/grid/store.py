@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from fewshot_km.datasets.storage import write_text
 from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.grid import Cell
-from fewshot_km.grid.unfinished import UnfinishedCell
+from fewshot_km.grid.unfinished import UnfinishedCell, history_csv
 
 State = Literal["done", "failed", "to do"]
 
@@ -92,8 +92,7 @@ class ResultStore:
             part.chmod(0o755)
             episodes = pd.DataFrame({"episode": range(len(accuracies)), "accuracy": accuracies})
             episodes.to_csv(part / "test_episodes.csv", index=False, lineterminator="\n")
-            history = pd.DataFrame([asdict(row) for row in training.history])
-            history.to_csv(part / "history.csv", index=False, lineterminator="\n")
+            write_text(part / "history.csv", history_csv(training.history))
             weights = save({k: v.contiguous() for k, v in training.meta.items()})
             (part / "weights.safetensors").write_bytes(weights)
             write_text(part / "record.json", _to_json(record))

@@ -56,7 +56,7 @@ class UnfinishedCell:
         except OSError as error:
             raise ConfigError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
         try:
-            owner = {"host": platform.node(), "process": os.getpid(), "since": _now()}
+            owner = {"host": platform.node(), "process": os.getpid(), "since": now()}
             write_text(self.folder / "owner.json", json.dumps(owner) + "\n")
             yield True
         finally:
@@ -104,8 +104,7 @@ class UnfinishedCell:
 
     def write_history(self, rows: Sequence[HistoryRow]) -> None:
         """Let the training be watched while it runs."""
-        table = pd.DataFrame([asdict(row) for row in rows])
-        write_text(self.folder / "history.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_text(self.folder / "history.csv", history_csv(rows))
 
     def look(self) -> TrainingState | None:
         """The last state that was kept, without a word on damage."""
@@ -139,10 +138,14 @@ class UnfinishedCell:
 
 
 class Checkpoints:
-    """Keeps the state of a training every so many seconds, and when the run is to end: a Keeper."""
+    """Keeps the state of a training every so many seconds, and when the run is to end: a Keeper.
 
-    def __init__(self, unfinished: UnfinishedCell, stop: Stop, period_seconds: float) -> None:
+    `facts`, such as which data it is trained on, are kept with each state.
+    """
+
+    def __init__(self, unfinished: UnfinishedCell, stop: Stop, period_seconds: float, facts: Mapping[str, Any]) -> None:
         self._unfinished = unfinished
+        self._facts = facts
         self._stop = stop
         self._period = period_seconds
         self._last = -float("inf")  # the first state is kept at once: with it, how the cell is run
@@ -177,9 +180,15 @@ class Checkpoints:
             return
         state = self._state()
         if all(bool(value.isfinite().all()) for value in state.meta.values()):
-            self._unfinished.save(state, self._how())
+            self._unfinished.save(state, {**self._how(), **self._facts})
         self._last = time.monotonic()
 
 
-def _now() -> str:
+def history_csv(rows: Sequence[HistoryRow]) -> str:
+    """The course of meta-training, a line for each validation."""
+    return str(pd.DataFrame([asdict(row) for row in rows]).to_csv(index=False, lineterminator="\n"))
+
+
+def now() -> str:
+    """The date and time that records hold."""
     return datetime.now(UTC).isoformat(timespec="seconds")
