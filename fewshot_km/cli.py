@@ -1,7 +1,6 @@
 """The command line: `fewshot-km ...`, and `python run_benchmarks.py ...` from a checkout."""
 
 import sys
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +9,10 @@ from typer.core import TyperGroup
 
 from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
-from fewshot_km.cli_options import Only, Plugins, Results, Settings, load_plugins
+from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
+from fewshot_km.cli_report import report_command
 from fewshot_km.cli_run import run, run_command
-from fewshot_km.cli_tables import print_rows, print_table
+from fewshot_km.cli_tables import print_rows
 from fewshot_km.datasets import DATASETS
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
@@ -26,7 +26,6 @@ from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
 from fewshot_km.plugins import load_entry_points
 from fewshot_km.registry import Registry
-from fewshot_km.reporting.tables import results_table, to_csv, to_markdown
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit status
 
@@ -54,14 +53,6 @@ class Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
-class TableFormat(StrEnum):
-    """How a table is printed."""
-
-    TEXT = "text"
-    MD = "md"
-    CSV = "csv"
-
-
 app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
@@ -72,7 +63,6 @@ app = typer.Typer(
 app.add_typer(data_commands, name="data")
 app.add_typer(config_commands, name="config")
 
-GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")]
 Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
 
 
@@ -171,22 +161,7 @@ def clean(
     print(f"deleted {len(found)}, {decimal(sum(leftover.size for leftover in found))}")
 
 
-@app.command()
-def report(
-    grid: GridName,
-    results: Results = RunOptions.results,
-    settings: Settings = None,
-    table_format: Annotated[TableFormat, typer.Option("--format", help="How the table is printed.")] = TableFormat.TEXT,
-    plugin: Plugins = None,
-) -> None:
-    """Print the table of a grid from its stored results."""
-    load_plugins(plugin)
-    loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
-    table = results_table(loaded, ResultStore(results, loaded.name))
-    if table_format is TableFormat.TEXT:
-        print_table(table)
-    else:
-        sys.stdout.write(to_markdown(table) if table_format is TableFormat.MD else to_csv(table))
+app.command("report")(report_command)
 
 
 @app.command()

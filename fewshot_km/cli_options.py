@@ -21,6 +21,7 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A Python file that registers learners, networks or data sets; may be repeated."),
 ]
 
+GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")]
 Results = Annotated[Path, typer.Option(help="Folder where results are kept.")]
 Only = Annotated[
     list[str] | None,

@@ -29,7 +29,8 @@ from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
 from fewshot_km.grid.team import Team, choose_devices, follow, follows
 from fewshot_km.grid.tensorboard_log import check_tensorboard
 from fewshot_km.grid.unfinished import PERIOD_SECONDS
-from fewshot_km.reporting.tables import results_table, to_csv, to_markdown
+from fewshot_km.reporting.markup import to_markdown
+from fewshot_km.reporting.report import make_report
 
 FAILED = 1  # exit status: some cells are marked failed
 
@@ -210,14 +211,15 @@ def _write_table(agenda: Agenda, options: RunOptions, console: Console) -> None:
     store = agenda.store
     if not any(store.state(cell) == "done" for cell in agenda.grid.cells):
         return
-    table = results_table(agenda.grid, store)
-    write_text(store.folder / "table.md", to_markdown(table))
-    write_text(store.folder / "table.csv", to_csv(table))
+    report = make_report(agenda.grid, store)
+    write_text(store.folder / "table.md", to_markdown(report.tables()))
+    write_text(store.folder / "table.csv", report.csv())
     if options.json:
-        rows = json.loads(table.rows.to_json(orient="records"))
+        rows = json.loads(report.frame().to_json(orient="records"))
         print(json.dumps({"event": "table", "rows": rows}, ensure_ascii=False))
     else:
-        print_table(table)
+        for table in report.tables():
+            print_table(table)
     console.print(f"written: {store.folder / 'table.md'} and table.csv", soft_wrap=True)
 
 

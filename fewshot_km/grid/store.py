@@ -38,6 +38,7 @@ class StoredCell:
 
     record: Mapping[str, Any]
     accuracies: npt.NDArray[np.float64]
+    analysis: Any = None
 
 
 class ResultStore:

@@ -1,42 +1,275 @@
-"""Intervals for few-shot results: pure functions of arrays of accuracies."""
+"""Intervals, paired comparisons and ranks for few-shot results: pure functions of arrays of accuracies (0 to 1)."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from scipy.special import expit, logit
 
 CONFIDENCE = 0.95  # what the field reports
+RESAMPLES = 2_000  # the ends of a bootstrap interval then waver by about 2 % of its width
+FEWEST_SEEDS_FOR_ALGORITHMS = 5  # fewer trained models say nothing about the algorithms that trained them
+FEWEST_COLUMNS_FOR_RANKS = 5  # Demsar 2006: fewer columns than this cannot tell methods apart by rank
+
+Array = npt.NDArray[np.float64]
+Kind = Literal["episodes", "open", "seeds", "hierarchical"]
+Method = Literal["t", "logit", "exact", "bootstrap"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the half width of its t interval; `half_width` is None where n < 2 allows none."""
+    """A mean and the ends of its 95 % interval, which are None where n < 2 allows none.
+
+    method  t: Student's, symmetric. logit: Student's on the logit scale, for means close to 0 or 1.
+            exact: Clopper and Pearson's, where every value is 0 or every value is 1.
+            bootstrap: see `hierarchical_interval`
+    n       values, or seeds and episodes
+    """
 
     mean: float
-    half_width: float | None
-    n: int
+    low: float | None
+    high: float | None
+    method: Method
+    n: tuple[int, ...]
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the way from low to high: what stands behind ± where the interval is symmetric."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
-def t_interval(values: npt.NDArray[np.float64], confidence: float = CONFIDENCE) -> Interval:
+def t_interval(values: Array) -> Interval:
     """Student's t interval for the mean of `values` [n], n >= 1: mean ± t(n - 1) s / sqrt(n)."""
-    n = len(values)
-    mean = float(np.mean(values))
+    n, mean = len(values), float(np.mean(values))
     if n < 2:
-        return Interval(mean, None, n)
-    low, high = stats.t.interval(confidence, n - 1) * np.array(stats.sem(values))
-    return Interval(mean, float(high - low) / 2, n)
+        return Interval(mean, None, None, "t", (n,))
+    reach = _t_reach(values)
+    return Interval(mean, mean - reach, mean + reach, "t", (n,))
 
 
-def episode_interval(accuracies: npt.NDArray[np.float64]) -> Interval:
+def logit_interval(values: Array) -> Interval:
+    """Student's t interval on the logit scale (delta method), for a mean between 0 and 1, both excluded."""
+    mean = float(np.mean(values))
+    reach = _t_reach(values) / (mean * (1 - mean))
+    low, high = (float(expit(logit(mean) + side * reach)) for side in (-1, 1))
+    return Interval(mean, low, high, "logit", (len(values),))
+
+
+def exact_interval(values: Array) -> Interval:
+    """Interval where every value [n] is 0, or every value is 1, so that they show no spread.
+
+    At most the share of values that are not perfect is lost, and Clopper and Pearson's interval bounds that share.
+    """
+    mean, n = float(np.mean(values)), len(values)
+    bounds = stats.binomtest(round(mean * n), n).proportion_ci(CONFIDENCE, method="exact")
+    return Interval(mean, float(bounds.low), float(bounds.high), "exact", (n,))
+
+
+def episode_interval(accuracies: Array) -> Interval:
     """Interval over test episodes of *these* trained models: accuracies [seeds, episodes], the same episodes for each.
 
-    An episode's value is its mean over the seeds. Says how well the mean over episodes is known, nothing about another
-    training run.
+    An episode's value is its mean over the seeds. Student's t, unless the episodes are too skewed for it (Cochran 1977:
+    n > 25 skewness^2 keeps a 95 % interval honest), as they are close to 0 or 1: then on the logit scale. Kind
+    `episodes` or `open`, by how the episodes were drawn.
     """
-    return t_interval(accuracies.mean(0))
+    values = accuracies.mean(0)
+    return _accuracy_interval(values, lambda: _too_skewed(values))
 
 
-def seed_interval(accuracies: npt.NDArray[np.float64]) -> Interval:
+def seed_interval(accuracies: Array) -> Interval:
     """Interval over independently meta-trained seeds: accuracies [seeds, episodes]; a seed's value is its mean."""
-    return t_interval(accuracies.mean(1))
+    return _accuracy_interval(accuracies.mean(1), lambda: False)  # a few seeds cannot show how skewed they are
+
+
+def hierarchical_interval(accuracies: Array) -> Interval:
+    """Bootstrap interval over seeds and episodes: accuracies [seeds, episodes], the same episodes for each seed.
+
+    Seeds and episodes are resampled each by themselves (Owen 2007, the pigeonhole bootstrap), because all seeds are
+    tested on the same episodes: resampling episodes anew within each seed would treat an easy episode as luck of one
+    seed, and covers 83 to 90 % instead of 95 %. With a few seeds a bootstrap is too narrow, so its deviations from the
+    mean are stretched by t / z and to the standard error of the two-way analysis of variance, with Satterthwaite's
+    degrees of freedom.
+    """
+    seeds, episodes = accuracies.shape
+    mean = float(accuracies.mean())
+    if seeds < 2 or episodes < 2:
+        return Interval(mean, None, None, "bootstrap", (seeds, episodes))
+    deviations = (accuracies - mean).astype(np.float32)  # small numbers: float32 keeps seven digits of them
+    of_episodes = deviations @ _resampling_counts(episodes).T  # [seeds, RESAMPLES]
+    means = (_resampling_counts(seeds).T * of_episodes).sum(0, dtype=np.float64) / accuracies.size
+    error, freedom = _two_way_error(accuracies)
+    spread = float(means.std())
+    if spread == 0:
+        return Interval(mean, mean, mean, "bootstrap", (seeds, episodes))
+    tail = (1 + CONFIDENCE) / 2
+    stretch = error / spread * float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))
+    low, high = mean + stretch * np.quantile(means, [1 - tail, tail])
+    return Interval(mean, max(float(low), 0.0), min(float(high), 1.0), "bootstrap", (seeds, episodes))
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """First minus second, on the same n episodes or seeds.
+
+    difference   mean difference and its t interval
+    p_t          paired t test. p_sign_flip: sign-flip permutation test. p_wilcoxon: signed ranks. All two-sided
+    first_better how often the first is better, ties counted half: P(A > B), with its interval
+    """
+
+    difference: Interval
+    p_t: float
+    p_sign_flip: float
+    p_wilcoxon: float
+    first_better: Interval
+
+    @property
+    def n(self) -> int:
+        """Pairs."""
+        return self.difference.n[0]
+
+
+def compare_paired(first: Array, second: Array) -> PairedComparison:
+    """Compare two methods by accuracies [n] of the same episodes, or of the same seeds, n >= 2."""
+    differences = first - second
+    if not differences.any():
+        p_t = p_wilcoxon = 1.0
+    else:
+        p_t = 0.0 if np.ptp(differences) == 0 else float(stats.ttest_1samp(differences, 0).pvalue)
+        p_wilcoxon = float(stats.wilcoxon(differences[differences != 0]).pvalue)
+    return PairedComparison(
+        t_interval(differences),
+        p_t,
+        sign_flip_test(differences),
+        p_wilcoxon,
+        _accuracy_interval((np.sign(differences) + 1) / 2, lambda: False),
+    )
+
+
+def sign_flip_test(differences: Array) -> float:
+    """Two-sided p of the mean of `differences` [n] among all 2^n ways to flip their signs.
+
+    Differences of accuracies are multiples of one over the number of queries; then the p is exact, by the
+    characteristic function of the flipped sum, the product over all differences of cos(k w). Otherwise scipy's
+    permutation test.
+    """
+    sizes = np.abs(differences[differences != 0])
+    if not len(sizes):
+        return 1.0
+    unit = _common_unit(np.unique(sizes))
+    if unit is None:
+        flips = stats.permutation_test(
+            (differences,),
+            lambda sample, axis: np.mean(sample, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=9_999,  # p to 0.0001
+            rng=np.random.default_rng(0),
+        )
+        return float(flips.pvalue)
+    steps, times = np.unique(np.rint(sizes / unit).astype(np.int64), return_counts=True)
+    observed = abs(round(float(differences.sum() / unit)))
+    deviation = float(np.sqrt((steps**2 * times).sum()))
+    reach = min(int((steps * times).sum()), int(12 * deviation) + 1)  # twelve deviations: beyond float64's digits
+    points = 2 * reach + 1
+    angles = 2 * np.pi / points * np.arange(reach + 1)
+    transform = np.ones(reach + 1)
+    for step, count in zip(steps.tolist(), times.tolist(), strict=True):
+        transform *= np.cos(step * angles) ** count
+    mass = np.fft.irfft(transform, points)  # of the sums 0, 1, ..., reach, then of -reach, ..., -1
+    tail = 2 * float(mass[observed : reach + 1].sum()) if observed else 1.0
+    return float(np.clip(tail, 2.0 ** (1 - len(sizes)), 1.0))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: reject where it is at most the level, and the family's error keeps that level."""
+    order = np.argsort(p_values, kind="stable")
+    left = np.arange(len(order), 0, -1)
+    stepped = np.maximum.accumulate(np.asarray(p_values)[order] * left)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return [float(p) for p in adjusted]
+
+
+def mean_ranks(scores: Array) -> Array:
+    """Mean rank of each method over the columns: scores [columns, methods], rank 1 is the best, ties share a rank."""
+    ranks: Array = stats.rankdata(-scores, axis=1).mean(0)
+    return ranks
+
+
+def friedman_test(scores: Array) -> float:
+    """p of Friedman's test that all methods rank alike: scores [columns, methods], at least three methods."""
+    if (scores == scores[:, :1]).all():
+        return 1.0
+    return float(stats.friedmanchisquare(*scores.T).pvalue)
+
+
+def critical_difference(methods: int, columns: int) -> float:
+    """Nemenyi's critical difference of mean ranks (Demsar 2006, section 3.2.2): q sqrt(k (k + 1) / (6 N))."""
+    q = float(stats.studentized_range.ppf(CONFIDENCE, methods, np.inf)) / np.sqrt(2)
+    return float(q * np.sqrt(methods * (methods + 1) / (6 * columns)))
+
+
+def _accuracy_interval(values: Array, is_too_skewed: Callable[[], bool]) -> Interval:
+    interval = t_interval(values)
+    if interval.low is None or interval.high is None:
+        return interval
+    if np.ptp(values) == 0 and values[0] in (0, 1):
+        return exact_interval(values)
+    if interval.low < 0 or interval.high > 1 or is_too_skewed():
+        return logit_interval(values)
+    return interval
+
+
+def _t_reach(values: Array) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
+
+
+def _too_skewed(values: Array) -> bool:
+    if len(values) < 3 or np.ptp(values) == 0:
+        return False
+    return len(values) <= 25 * float(stats.skew(values)) ** 2
+
+
+@lru_cache(maxsize=4)  # those of a table's seeds and episodes are the same in all its rows
+def _resampling_counts(size: int) -> npt.NDArray[np.float32]:
+    """How often each of `size` things is drawn in RESAMPLES bootstrap samples, [RESAMPLES, size]; always the same."""
+    drawn = np.random.default_rng(size).integers(0, size, (RESAMPLES, size))
+    drawn += size * np.arange(RESAMPLES)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * size)
+    return counts.reshape(RESAMPLES, size).astype(np.float32)
+
+
+def _two_way_error(accuracies: Array) -> tuple[float, float]:
+    """Standard error of the grand mean where seeds and episodes both vary, and Satterthwaite's degrees of freedom."""
+    seeds, episodes = accuracies.shape
+    of_seeds, of_episodes, mean = (
+        accuracies.mean(1, keepdims=True),
+        accuracies.mean(0, keepdims=True),
+        accuracies.mean(),
+    )
+    rest = accuracies - of_seeds - of_episodes + mean
+    freedom = np.array([seeds - 1, episodes - 1, (seeds - 1) * (episodes - 1)])
+    squares = np.array([
+        episodes * ((of_seeds - mean) ** 2).sum(),
+        seeds * ((of_episodes - mean) ** 2).sum(),
+        (rest**2).sum(),
+    ]) / freedom  # fmt: skip
+    signs = np.array([1, 1, -1]) if squares[1] > squares[2] else np.array([1, 0, 0])
+    total = float(signs @ squares)
+    if total <= 0:
+        return 0.0, float(seeds - 1)
+    return float(np.sqrt(total / accuracies.size)), total**2 / float((np.abs(signs) * squares**2 / freedom).sum())
+
+
+def _common_unit(sizes: Array) -> float | None:
+    """The greatest number of which all `sizes` are multiples, or None where they have no common grid."""
+    unit = 0.0
+    for size in sizes.tolist():
+        rest = size
+        while rest > 1e-9:  # far above rounding, far below one query
+            unit, rest = rest, abs(unit - rest * round(unit / rest))
+    return unit if unit > 1e-5 else None

@@ -1,196 +1,165 @@
-"""The results table of a grid: a row per task and learner, every ± with its kind and n."""
+"""The tables of a grid: accuracies as papers print them, every interval by itself, costs, and comparisons."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from fewshot_km.errors import DataError
-from fewshot_km.grid import Cell, Grid, ResultStore, StoredCell
-from fewshot_km.reporting.statistics import Interval, episode_interval, seed_interval
-
-ACCURACY = "accuracy_percent"
-OVER_EPISODES = "ci95_half_width_over_episodes"
-OVER_SEEDS = "ci95_half_width_over_seeds"
-COMPLETE = "complete"
+from fewshot_km.reporting.comparisons import Contrast, Contrasts, best_methods
+from fewshot_km.reporting.grid_results import GridResults, Score
+from fewshot_km.reporting.intervals import KINDS, Intervals, counts_text
+from fewshot_km.reporting.notes import accuracy_notes, interval_notes, pairwise_notes, state_notes
+from fewshot_km.reporting.published import CheckedClaim, published_rows, published_task
+from fewshot_km.reporting.statistics import Kind
+from fewshot_km.reporting.table import NOTHING, Entry, Section, Table, p_text, range_text, signed_points, spread_text
 
 
-SETTINGS = ("data", "inner steps", "norm", "order", "iterations")
-"""Columns of the displayed table that tell how a result was made; data only where some of a data set is missing."""
+def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contrasts, kind: Kind) -> Table:
+    """A row per method and a column per task, as papers print it; what papers report stands apart."""
+    best = {task: best_methods(results, contrasts, task) for task in results.tasks}
 
-LEFT = ("task", "data", "learner", "norm", "order")
-"""Columns that are words; numbers stand to the right."""
+    def entry(task: str, method: str) -> Entry:
+        score = results.scores[task, method]
+        if not score.is_known:
+            return Entry(score.state or NOTHING)
+        interval = intervals.get(task, method, kind)
+        spread = f" {spread_text(interval)}" if interval else ""
+        state = f" ({score.state})" if score.state else ""
+        return Entry(f"{100 * float(score.accuracies.mean()):.2f}{spread}{state}", method in best[task])
 
-
-@dataclass(frozen=True)
-class ResultsTable:
-    """A title, rows of unrounded numbers, and notes: what the columns mean, one sentence each."""
-
-    title: str
-    rows: pd.DataFrame
-    notes: tuple[str, ...]
-
-
-def results_table(grid: Grid, store: ResultStore) -> ResultsTable:
-    """Read every finished cell of the grid; unfinished ones are counted, never dropped.
-
-    Raises DataError where nothing is done yet, a result is damaged, or cells of one task used different data.
-    """
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in grid.cells:
-        groups.setdefault((cell.task, cell.learner), []).append(cell)
-    rows = []
-    digests: dict[str, str] = {}
-    records: list[Mapping[str, Any]] = []
-    for (task, learner), cells in groups.items():
-        done = [store.read(cell) for cell in cells if store.state(cell) == "done"]
-        records += [stored.record for stored in done]
-        for stored in done:
-            if digests.setdefault(task, stored.record["dataset_digest"]) != stored.record["dataset_digest"]:
-                raise DataError(
-                    f"{task}: the stored cells used different versions of the data set; delete those of the old one "
-                    f"under {store.folder / task} and run again"
-                )
-        partial = next((stored.record.get("dataset_partial") for stored in done), None)
-        data = f"partial: {partial}" if partial else COMPLETE
-        rows.append({"task": task, "data": data, "learner": learner} | _summarise(cells, done) | _facts(cells[0], done))
-    frame = pd.DataFrame(rows)
-    if not frame["seeds_done"].any():
-        raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: run it first")
-    notes = _notes(frame, _provenance(records))
-    if any(cell.config.validation.patience != "none" for cell in grid.cells):
-        notes += ("iterations: at most; training ended where validations had brought nothing better for long enough.",)
-    failures = [f"{cell} failed: {store.failure(cell)}." for cell in grid.cells if store.state(cell) == "failed"]
-    return ResultsTable(f"Grid {grid.name}", frame, (*notes, *_protocol_notes(grid), *failures))
+    rows = tuple((Entry(m), *(entry(task, m) for task in results.tasks)) for m in results.methods)
+    published, sources = _published(results)
+    sections = (Section("", rows), *([Section("published, not ours", published)] if published else []))
+    header = ("accuracy %", *results.tasks)
+    notes = (*accuracy_notes(results, intervals, contrasts, kind), *sources, *state_notes(results))
+    return Table(f"Grid {results.grid.name}", header, sections, notes)
 
 
-def _summarise(cells: Sequence[Cell], done: Sequence[StoredCell]) -> dict[str, object]:
-    """Accuracies and half widths in percent; NaN where there is nothing to say."""
-    row: dict[str, object] = {ACCURACY: np.nan, OVER_EPISODES: np.nan, OVER_SEEDS: np.nan}
-    if done:
-        accuracies = np.stack([stored.accuracies for stored in done])
-        over_episodes, over_seeds = episode_interval(accuracies), seed_interval(accuracies)
-        row = {
-            ACCURACY: 100 * over_episodes.mean,
-            OVER_EPISODES: _percent(over_episodes),
-            OVER_SEEDS: _percent(over_seeds),
-        }
-    return row | {"seeds_done": len(done), "seeds": len(cells)}
+def _published(results: GridResults) -> tuple[tuple[tuple[Entry, ...], ...], list[str]]:
+    """Rows of papers for the grid's tasks, and notes of what each ± is."""
+    names = {
+        task: published_task(results.scores[task, method].cells[0].config)
+        for task in results.tasks
+        for method in results.methods[:1]
+        if not results.partial(task)
+    }
+    rows, kinds = [], {}
+    for row in published_rows():
+        found = [row.accuracies.get(names.get(task) or "") for task in results.tasks]
+        if any(found):
+            entries = [Entry(f"{pair[0]:.2f} ± {pair[1]:.2f}" if pair else NOTHING) for pair in found]
+            rows.append((Entry(f"{row.method} ({row.source})"), *entries))
+            kinds[row.source] = row.plus_minus
+    said = "; ".join(f"{source}: {kind}" for source, kind in kinds.items())
+    return tuple(rows), [
+        f"published rows are what papers report, and their ± is of another kind: {said}."
+    ] if rows else []
 
 
-def _facts(cell: Cell, done: Sequence[StoredCell]) -> dict[str, object]:
+def interval_table(results: GridResults, intervals: Intervals) -> Table:
+    """A row per task and method, a column per kind of interval, each with its n."""
+
+    def entry(score: Score, kind: Kind) -> Entry:
+        interval = intervals.get(score.task, score.method, kind)
+        return Entry(f"{spread_text(interval)} ({counts_text(interval)})" if interval else NOTHING)
+
+    rows = tuple(
+        (Entry(score.task), Entry(score.method), Entry(f"{100 * float(score.accuracies.mean()):.2f}"),
+         *(entry(score, kind) for kind in KINDS))
+        for task in results.tasks
+        for score in results.of_task(task)
+    )  # fmt: skip
+    header = ("task", "method", "accuracy %", *(f"± {kind} (n)" for kind in KINDS))
+    return Table("Intervals", header, (Section("", rows),), interval_notes(results, intervals), words=2)
+
+
+def cost_table(results: GridResults) -> Table:
+    """A row per task and learner: what a task costs, and how the learner was set."""
+    facts: dict[tuple[str, str], Mapping[str, str]] = {}
+    for task in results.tasks:
+        for method in results.methods:
+            score = results.scores[task, method]
+            if score.config is not None:
+                facts[task, method] = _facts(score)
+    partial = {task: text for task in results.tasks if (text := results.partial(task))}
+    rows = tuple(
+        (Entry(task), *([Entry(f"partial: {partial[task]}" if task in partial else "complete")] if partial else []),
+         Entry(method), *map(Entry, row.values()))
+        for (task, method), row in facts.items()
+    )  # fmt: skip
+    header = ("task", *(["data"] if partial else []), "method", *next(iter(facts.values())))
+    notes = [
+        "adapted parameters, bytes: what must be stored for one task beside the meta-parameters.",
+        "adaptation ms: median time to adapt to one task by itself, on the device and threads that its record names.",
+        "inner steps: at training / at test.",
+    ]
+    norms = {row["norm"] for row in facts.values()}
+    if "batch" in norms:
+        notes.append("norm batch: statistics of the batch at hand, at test too (transductive), as in MAML.")
+    if any(cell.config.validation.patience != "none" for cell in results.grid.cells):
+        notes.append(
+            "iterations: at most; training ended where validations had brought nothing better for long enough."
+        )
+    return Table("Costs and settings", header, (Section("", rows),), tuple(notes), words=2 + bool(partial))
+
+
+def _facts(score: Score) -> dict[str, str]:
     """What a reader needs beside the accuracy."""
-    config = cell.config
+    config = score.cells[0].config
+    seconds = score.fact("adaptation_seconds")
     return {
-        "adapted_parameters": done[0].record["results"]["adapted_parameters"] if done else np.nan,
-        "train_steps": config.inner.train_steps,
-        "test_steps": config.inner.test_steps,
-        "norm": config.network.options.get("norm", "–"),
+        "seeds": f"{len(score.seeds)}" if not score.state else f"{len(score.seeds)} of {len(score.cells)}",
+        "adapted parameters": _number(score.fact("adapted_parameters")),
+        "bytes": _number(score.fact("bytes_per_task")),
+        "adaptation ms": NOTHING if seconds is None else f"{1000 * seconds:.3g}",
+        "inner steps": f"{config.inner.train_steps} / {config.inner.test_steps}",
+        "norm": str(config.network.options.get("norm", NOTHING)),
         "order": config.inner.order,
-        "iterations": config.outer.iterations,
-        "test_episodes": config.test.episodes,
+        "iterations": f"{config.outer.iterations:,}",
     }
 
 
-def _percent(interval: Interval) -> float:
-    return np.nan if interval.half_width is None else 100 * interval.half_width
+def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differences") -> Table:
+    """A row per pair of methods and task: difference in points, its interval, three tests, and P(A > B)."""
+    rows = []
+    for contrast in contrasts:
+        pair = contrast.deciding
+        difference = pair.difference
+        assert difference.half_width is not None
+        rows.append((
+            contrast.task,
+            f"{contrast.first} − {contrast.second}",
+            contrast.outcome,
+            f"{signed_points(difference.mean)} ± {100 * difference.half_width:.2f}",
+            p_text(contrast.adjusted_p),
+            p_text(pair.p_t),
+            p_text(pair.p_sign_flip),
+            p_text(pair.p_wilcoxon),
+            range_text(pair.first_better),
+            f"{pair.n}",
+            contrast.compares,
+        ))  # fmt: skip
+    tests = ("p (Holm)", "p (t)", "p (sign flip)", "p (Wilcoxon)")
+    header = ("task", "A − B", "A is", "points", *tests, "P(A > B)", "n", "compares")
+    sections = (Section("", tuple(tuple(map(Entry, row)) for row in rows)),)
+    return Table(title, header, sections, pairwise_notes(), words=3)
 
 
-def _notes(frame: pd.DataFrame, mixed: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    seeds = _numbers(frame["seeds_done"])
-    notes = [
-        "accuracy: percent of query images, mean over test episodes and seeds; all learners and seeds were tested on "
-        "the same episodes.",
-        f"± episodes: 95 % t interval over n = {_numbers(frame['test_episodes'])} test episodes, each averaged over "
-        "the seeds; speaks of these trained models only, on episodes drawn with replacement from this pool of images.",
-        f"± seeds: 95 % t interval over n = {seeds} independently meta-trained seeds; a single seed has none.",
-        "adapted parameters: numbers that one task stores. inner steps: at training / at test.",
-    ]
-    if (frame["norm"] == "batch").any():
-        notes.append("norm batch: statistics of the batch at hand, at test too (transductive), as in MAML.")
-    if (frame["data"] != COMPLETE).any():
-        notes.append(
-            "partial: so much of the published data set was there; such accuracies compare with none on all of it, nor "
-            "on another part."
-        )
-    notes += [f"Cells differ in {what}: {', '.join(seen)}." for what, seen in mixed.items() if len(seen) > 1]
-    if (frame["seeds_done"] < frame["seeds"]).any():
-        notes.append("Not finished: some rows rest on fewer seeds than the grid asks for.")
-    return tuple(notes)
+def claims_table(checked: Sequence[CheckedClaim]) -> Table:
+    """A row per claim of a paper and pair of the grid's rows that it speaks of."""
+    rows = []
+    for one in checked:
+        claim = one.claim
+        said = f"{claim.better} above {claim.worse} on {claim.task} ({claim.source})"
+        found = [_evidence(one.contrast)] if one.contrast else []
+        rows.append((Entry(said), Entry(one.verdict), Entry("; ".join([*found, *filter(None, [one.why])]))))
+    return Table("Claims", ("claim", "verdict", "evidence"), (Section("", tuple(rows)),), pairwise_notes()[:2], words=3)
 
 
-def _protocol_notes(grid: Grid) -> list[str]:
-    """Of each task that follows a protocol: which, and in what it does not, by learner where they differ."""
-    followed: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    learners: dict[str, set[str]] = {}
-    for cell in grid.cells:
-        if cell.protocol:
-            of = followed.setdefault((cell.task, cell.protocol, cell.deviations), [])
-            of += [] if cell.learner in of else [cell.learner]
-            learners.setdefault(cell.task, set()).add(cell.learner)
-    notes = []
-    for (task, protocol, deviations), names in followed.items():
-        who = "" if set(names) == learners[task] else f" ({', '.join(names)})"
-        notes.append(f"{task}{who}: protocol {protocol}" + (f", but {', '.join(deviations)}." if deviations else "."))
-    return notes
+def _evidence(contrast: Contrast) -> str:
+    pair, unit = contrast.deciding, "seeds" if contrast.over_seeds else "episodes"
+    assert pair.difference.half_width is not None
+    difference = f"{signed_points(pair.difference.mean)} ± {100 * pair.difference.half_width:.2f} points"
+    which = f"{contrast.first} − {contrast.second} on {contrast.task}"
+    return f"{which}: {difference}, n = {pair.n} {unit}, Holm p {p_text(contrast.adjusted_p)}"
 
 
-def _provenance(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What the cells were computed with, as far as it bears on their numbers: each thing's values, sorted."""
-    facts: dict[str, set[str]] = {"code (git commit)": set(), "version": set(), "torch": set(), "device": set()}
-    for record in records:
-        environment = record["environment"]
-        commit, _, changes = (environment["git_commit"] or "none").partition("+")
-        facts["code (git commit)"].add(f"{commit[:12]} with changes" if changes else commit[:12])
-        facts["version"].add(environment["fewshot_km"])
-        facts["torch"].add(environment["libraries"]["torch"])
-        facts["device"].add(environment["device"])
-    return {what: sorted(values) for what, values in facts.items()}
-
-
-def _numbers(column: "pd.Series[int]") -> str:
-    return " or ".join(str(n) for n in sorted(set(column) - {0}))
-
-
-def display_frame(table: ResultsTable) -> pd.DataFrame:
-    """The rows as text, rounded for reading: what the terminal and Markdown show."""
-    rows = table.rows
-    frame = pd.DataFrame(
-        {
-            "task": rows["task"],
-            "data": rows["data"],
-            "learner": rows["learner"],
-            "accuracy %": rows[ACCURACY].map(lambda v: _text(v, ".2f")),
-            "± episodes": rows[OVER_EPISODES].map(lambda v: _text(v, ".2f")),
-            "± seeds": rows[OVER_SEEDS].map(lambda v: _text(v, ".2f")),
-            "seeds": [
-                f"{d}" if d == s else f"{d} of {s}" for d, s in zip(rows["seeds_done"], rows["seeds"], strict=True)
-            ],
-            "adapted parameters": rows["adapted_parameters"].map(lambda v: _text(v, ",.0f")),
-            "inner steps": [f"{a} / {b}" for a, b in zip(rows["train_steps"], rows["test_steps"], strict=True)],
-            "norm": rows["norm"],
-            "order": rows["order"],
-            "iterations": rows["iterations"].map(lambda v: _text(v, ",d")),
-        }
-    )
-    return frame.drop(columns="data") if (rows["data"] == COMPLETE).all() else frame
-
-
-def _text(value: float, form: str) -> str:
-    return "–" if pd.isna(value) else format(value, form)
-
-
-def to_markdown(table: ResultsTable) -> str:
-    """The table with its notes in Markdown."""
-    frame = display_frame(table)
-    alignment = ["left" if name in LEFT else "right" for name in frame.columns]
-    body = frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    return f"## {table.title}\n\n{body}\n\n{notes}\n"
-
-
-def to_csv(table: ResultsTable) -> str:
-    """The unrounded numbers as CSV; accuracies and half widths in percent."""
-    return str(table.rows.to_csv(index=False, lineterminator="\n"))
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.0f}"

@@ -1,0 +1,78 @@
+"""The intervals of a grid's scores, by kind, and what each kind says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+from fewshot_km.reporting.grid_results import GridResults, Score
+from fewshot_km.reporting.statistics import (
+    FEWEST_SEEDS_FOR_ALGORITHMS,
+    Interval,
+    Kind,
+    episode_interval,
+    hierarchical_interval,
+    seed_interval,
+)
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass
+class Intervals:
+    """The intervals of a grid's scores, each computed once."""
+
+    results: GridResults
+    _known: dict[tuple[str, str, Kind], Interval | None] = field(default_factory=dict)
+
+    def get(self, task: str, method: str, kind: Kind) -> Interval | None:
+        """None where the kind needs what is not there."""
+        key = (task, method, kind)
+        if key not in self._known:
+            self._known[key] = _interval(self.results.scores[task, method], kind)
+        return self._known[key]
+
+    def default_kind(self) -> Kind:
+        """Over seeds where every finished score has enough of them to speak of an algorithm, else over episodes."""
+        known = [score for score in self.results.scores.values() if score.is_known]
+        enough = all(len(score.seeds) >= FEWEST_SEEDS_FOR_ALGORITHMS for score in known)
+        return "seeds" if enough else "episodes"
+
+
+def _interval(score: Score, kind: Kind) -> Interval | None:
+    compute: dict[Kind, Callable[[], Interval | None]] = {
+        "episodes": lambda: episode_interval(score.accuracies),
+        "open": lambda: None if score.open_accuracies is None else episode_interval(score.open_accuracies),
+        "seeds": lambda: seed_interval(score.accuracies) if score.seeds else None,
+        "hierarchical": lambda: hierarchical_interval(score.accuracies) if score.seeds else None,
+    }
+    interval = compute[kind]() if score.is_known else None
+    return interval if interval and interval.low is not None else None
+
+
+def counts_text(interval: Interval) -> str:
+    return " x ".join(str(n) for n in interval.n)
+
+
+def kind_note(kind: Kind, intervals: Sequence[Interval]) -> str:
+    """What an interval is, over how many; the same words wherever it stands."""
+    counts = " or ".join(sorted({counts_text(interval) for interval in intervals}, key=lambda text: [len(text), text]))
+    methods = {interval.method for interval in intervals}
+    said = {
+        "episodes": f"episodes: 95 % t interval over n = {counts} test episodes, each averaged over the seeds; "
+        "speaks of these trained models only, on episodes drawn with replacement from this pool of images.",
+        "open": f"open: the same over n = {counts} test episodes that share no image, which speaks of the data.",
+        "seeds": f"seeds: 95 % t interval over n = {counts} independently meta-trained seeds.",
+        "hierarchical": f"hierarchical: 95 % bootstrap interval over n = {counts} (seeds x episodes), both resampled.",
+    }[kind]
+    if not intervals:
+        said = {
+            "episodes": "episodes: none, a single episode has none.",
+            "open": "open: none, no finished cell was tested on episodes that share no image.",
+            "seeds": "seeds: none, a single seed has no spread.",
+            "hierarchical": "hierarchical: none, a single seed has no spread.",
+        }[kind]
+    if "logit" in methods:
+        said += " Two distances: accuracies are so close to 0 or 1 that the interval is on the logit scale."
+    if "exact" in methods:
+        said += " Where every episode is perfect, it bounds the share of episodes that are not (Clopper and Pearson)."
+    return said

@@ -1,0 +1,120 @@
+"""A table as Markdown, LaTeX or HTML."""
+
+import html
+
+from tabulate import tabulate
+
+from fewshot_km.reporting.table import Entry, Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: rf"\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    '"': "''",
+}
+"""What LaTeX reads as something else, or has no letter for in its standard fonts."""
+
+
+def to_markdown(tables: list[Table]) -> str:
+    """The tables one under the other, each with its notes."""
+    return "\n".join(_markdown(table) for table in tables)
+
+
+def _markdown(table: Table) -> str:
+    rows = []
+    for section in table.sections:
+        if section.title:
+            rows.append([f"*{_escape_markdown(section.title)}*", *[""] * (len(table.header) - 1)])
+        rows += [[_markdown_entry(entry) for entry in row] for row in section.rows]
+    alignment = ["left" if place < table.words else "right" for place in range(len(table.header))]
+    header = [_escape_markdown(name) for name in table.header]
+    body = tabulate(rows, header, "pipe", colalign=alignment, disable_numparse=True)
+    notes = "\n".join(f"- {_escape_markdown(note)}" for note in table.notes)
+    return f"## {_escape_markdown(table.title)}\n\n{body}\n" + (f"\n{notes}\n" if notes else "")
+
+
+def _markdown_entry(entry: Entry) -> str:
+    text = _escape_markdown(entry.text)
+    return f"**{text}**" if entry.is_bold else text
+
+
+def _escape_markdown(text: str) -> str:
+    for character in "\\|*`<[":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def to_latex(tables: list[Table]) -> str:
+    """The tables for a document with \\usepackage{booktabs}, each a `table` whose caption holds its notes."""
+    head = "% needs \\usepackage{booktabs}; \\resizebox{\\linewidth}{!}{...} around a tabular fits it to a column\n\n"
+    return head + "\n".join(_latex(table) for table in tables)
+
+
+def _latex(table: Table) -> str:
+    columns = "".join("l" if place < table.words else "r" for place in range(len(table.header)))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex('. '.join([table.title, *(note.rstrip('.') for note in table.notes)]))}.}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(escape_latex(name) for name in table.header) + r" \\",
+    ]
+    for section in table.sections:
+        lines.append(r"\midrule")
+        if section.title:
+            lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{escape_latex(section.title)}}}}} \\")
+        lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in section.rows]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _latex_entry(entry: Entry) -> str:
+    text = escape_latex(entry.text)
+    return rf"\textbf{{\boldmath {text}}}" if entry.is_bold else text  # \boldmath: the ± too
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is written here."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def to_html(tables: list[Table]) -> str:
+    """The tables as fragments of a page."""
+    return "\n".join(html_table(table) for table in tables)
+
+
+def html_table(table: Table) -> str:
+    """One table with its notes; every text is escaped."""
+    head = "".join(
+        f'<th scope="col"{_align(place, table)}>{html.escape(name)}</th>' for place, name in enumerate(table.header)
+    )
+    parts = [f"<table><caption>{html.escape(table.title)}</caption>", f"<thead><tr>{head}</tr></thead>"]
+    for section in table.sections:
+        parts.append("<tbody>")
+        if section.title:
+            title = html.escape(section.title)
+            parts.append(f'<tr><th colspan="{len(table.header)}" scope="rowgroup">{title}</th></tr>')
+        for row in section.rows:
+            cells = "".join(f"<td{_align(place, table)}>{_html_entry(entry)}</td>" for place, entry in enumerate(row))
+            parts.append(f"<tr>{cells}</tr>")
+        parts.append("</tbody>")
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    parts.append("</table>" + (f"<ul>{notes}</ul>" if notes else ""))
+    return "\n".join(parts)
+
+
+def _align(place: int, table: Table) -> str:
+    return "" if place < table.words else ' class="number"'
+
+
+def _html_entry(entry: Entry) -> str:
+    text = html.escape(entry.text)
+    return f"<b>{text}</b>" if entry.is_bold else text

@@ -1,0 +1,67 @@
+"""Everything that a report says of a grid, computed once from its results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fewshot_km.grid import Grid, ResultStore
+from fewshot_km.reporting.comparisons import Contrasts, Ranking, contrast_all, rank_methods
+from fewshot_km.reporting.frame import results_frame
+from fewshot_km.reporting.grid_results import GridResults, Score, read_results
+from fewshot_km.reporting.intervals import Intervals
+from fewshot_km.reporting.published import CheckedClaim, check_claims
+from fewshot_km.reporting.statistics import Kind
+from fewshot_km.reporting.table import Table
+from fewshot_km.reporting.tables import accuracy_table, claims_table, cost_table, interval_table, pairwise_table
+
+
+@dataclass(frozen=True)
+class Report:
+    """Results and what follows from them; `kind` is the interval of the headline table."""
+
+    results: GridResults
+    intervals: Intervals
+    contrasts: Contrasts
+    claims: Sequence[CheckedClaim]
+    ranking: Ranking | str
+    kind: Kind
+
+    def tables(self) -> list[Table]:
+        """Accuracies, intervals, costs."""
+        return [
+            accuracy_table(self.results, self.intervals, self.contrasts, self.kind),
+            interval_table(self.results, self.intervals),
+            cost_table(self.results),
+        ]
+
+    def pairwise(self) -> Table:
+        """All comparisons."""
+        return pairwise_table(self.contrasts.all)
+
+    def claims_table(self) -> Table:
+        """What papers claim, beside what the results say."""
+        return claims_table(self.claims)
+
+    def frame(self) -> pd.DataFrame:
+        """Every number, unrounded."""
+        return results_frame(self.results, self.intervals, self.contrasts)
+
+    def csv(self) -> str:
+        """The frame as CSV."""
+        return str(self.frame().to_csv(index=False, lineterminator="\n"))
+
+
+def make_report(grid: Grid, store: ResultStore, others: Sequence[Score] = (), kind: Kind | None = None) -> Report:
+    """Read the results of a grid and compare them; raises DataError where nothing is done, or a result is damaged."""
+    results = read_results(grid, store, others)
+    intervals = Intervals(results)
+    contrasts = contrast_all(results)
+    return Report(
+        results,
+        intervals,
+        contrasts,
+        check_claims(results, contrasts),
+        rank_methods(results),
+        kind or intervals.default_kind(),
+    )

@@ -1,0 +1,64 @@
+"""A table as it is meant, before Markdown, LaTeX, HTML or a terminal shows it."""
+
+from dataclasses import dataclass
+
+from fewshot_km.reporting.statistics import Interval
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table."""
+
+    text: str
+    is_bold: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that belong together, under a line of their own where they have a title."""
+
+    title: str
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a header whose first `words` columns are words, sections of rows, and notes: one sentence each."""
+
+    title: str
+    header: tuple[str, ...]
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...] = ()
+    words: int = 1
+
+    @property
+    def rows(self) -> list[tuple[Entry, ...]]:
+        """The rows of all sections."""
+        return [row for section in self.sections for row in section.rows]
+
+
+def spread_text(interval: Interval) -> str:
+    """What stands behind the mean, in percent: "± 0.52", or "−0.31 +0.22" where the interval is not symmetric."""
+    assert interval.low is not None
+    assert interval.high is not None
+    if interval.method == "t":
+        return f"± {50 * (interval.high - interval.low):.2f}"
+    return f"−{100 * (interval.mean - interval.low):.2f} +{100 * (interval.high - interval.mean):.2f}"
+
+
+def signed_points(difference: float) -> str:
+    """A difference of accuracies in points, with its sign."""
+    return f"{100 * difference:+.2f}".replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """A p value as papers print it."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def range_text(share: Interval) -> str:
+    """A share with the ends of its interval."""
+    ends = "" if share.low is None else f" ({share.low:.2f} to {share.high:.2f})"
+    return f"{share.mean:.2f}{ends}"
