@@ -1,11 +1,37 @@
-"""Intervals against the textbook's formula with tabled quantiles, and against what 95 % means."""
+"""Statistics against textbook formulas, tabled quantiles, other libraries, brute force, and what 95 % means."""
+
+import itertools
+import math
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from fewshot_km.reporting.statistics import episode_interval, seed_interval, t_interval
+from fewshot_km.reporting.statistics import (
+    Array,
+    Interval,
+    compare_paired,
+    critical_difference,
+    episode_interval,
+    friedman_test,
+    hierarchical_interval,
+    holm,
+    logit_interval,
+    mean_ranks,
+    seed_interval,
+    sign_flip_test,
+    t_interval,
+    wilcoxon_test,
+)
 
 TABLED_T = {2: 12.706, 5: 2.776, 10: 2.262, 31: 2.042, 600: 1.964}  # n -> 97.5 % quantile with n - 1 degrees of freedom
+EXPERIMENTS = 2000
 
 
 @pytest.mark.parametrize("n", TABLED_T)
@@ -16,39 +42,255 @@ def test_half_width_is_the_textbooks(n: int) -> None:
     s = (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5
     assert interval.mean == pytest.approx(mean, rel=1e-12)
     assert interval.half_width == pytest.approx(TABLED_T[n] * s / n**0.5, rel=3e-4)
-    assert interval.n == n
+    assert interval.n == (n,)
 
 
 def test_a_single_value_has_no_interval() -> None:
     assert t_interval(np.array([0.5])).half_width is None
     assert seed_interval(np.array([[0.5, 0.7]])).half_width is None
+    assert episode_interval(np.array([[1.0]])).half_width is None
+    assert hierarchical_interval(np.array([[0.5, 0.7]])).half_width is None
 
 
 def test_equal_values_have_an_interval_of_zero() -> None:
     assert t_interval(np.full(10, 0.75)).half_width == 0
+    assert episode_interval(np.full((2, 10), 0.75)).half_width == 0
+    assert hierarchical_interval(np.full((2, 10), 0.75)).half_width == 0
 
 
 def test_episodes_are_averaged_over_seeds_and_seeds_over_episodes() -> None:
-    accuracies = np.array([[0.2, 0.4, 0.6], [0.4, 0.6, 1.0]])  # 2 seeds, 3 episodes
-    over_episodes, over_seeds = episode_interval(accuracies), seed_interval(accuracies)
-    assert (over_episodes.n, over_seeds.n) == (3, 2)
-    assert over_episodes.mean == pytest.approx(8 / 15)
-    assert over_seeds.mean == pytest.approx(8 / 15)
-    # seed means 0.4 and 2/3: s = (4/15) / sqrt(2), s / sqrt(2) = 2/15
-    assert over_seeds.half_width == pytest.approx(12.7062 * 2 / 15, rel=1e-5)
-    # episode means 0.3, 0.5, 0.8: mean 8/15: s^2 = (49 + 1 + 64) / 900 / 2 = 0.19 / 3
-    assert over_episodes.half_width == pytest.approx(4.30265 * (0.19 / 3 / 3) ** 0.5, rel=1e-5)
+    accuracies = np.array([[0.2, 0.4, 0.6], [0.4, 0.6, 0.9]])  # 2 seeds, 3 episodes
+    over_episodes = episode_interval(accuracies)
+    assert over_episodes.n == (3,)
+    assert over_episodes.mean == pytest.approx(3.1 / 6)
+    # episode means 0.3, 0.5, 0.75; mean 3.1/6: squares (1.3/6)^2 + (0.1/6)^2 + (1.4/6)^2 = 3.66/36
+    assert t_interval(accuracies.mean(0)).half_width == pytest.approx(4.30265 * (3.66 / 36 / 2 / 3) ** 0.5, rel=1e-5)
+    many = np.stack([np.linspace(0.4, 0.6, 5), np.linspace(0.42, 0.62, 5), np.linspace(0.41, 0.61, 5)])
+    over_seeds = seed_interval(many)  # seed means 0.50, 0.52, 0.51: s = 0.01
+    assert (over_seeds.mean, over_seeds.n) == (pytest.approx(0.51), (3,))
+    assert over_seeds.half_width == pytest.approx(4.30265 * 0.01 / 3**0.5, rel=1e-5)
 
 
-@pytest.mark.parametrize("episodes", [30, 600])
-def test_a_95_percent_interval_covers_95_percent(episodes: int) -> None:
-    """2,000 simulated tests of a learner of accuracy 0.8: 25 query images an episode, episodes of uneven hardness."""
+def test_where_students_t_would_leave_the_scale_the_logit_takes_over() -> None:
+    values = np.array([0.8, 1.0, 1.0, 1.0, 1.0])
+    assert t_interval(values).high > 1  # type: ignore[operator]
+    interval = episode_interval(values[None])
+    # mean 0.96, s / sqrt(5) = 0.04; on the logit scale 0.04 / (0.96 * 0.04) times t(4) = 2.77645
+    reach = 2.77645 * 0.04 / (0.96 * 0.04)
+    assert interval.method == "logit"
+    assert interval.low == pytest.approx(1 / (1 + math.exp(-(math.log(24) - reach))), rel=1e-5)
+    assert interval.high == pytest.approx(1 / (1 + math.exp(-(math.log(24) + reach))), rel=1e-5)
+
+
+@pytest.mark.parametrize("perfect", [0.0, 1.0])
+def test_without_any_error_the_exact_interval_of_a_share_bounds_it(perfect: float) -> None:
+    interval = episode_interval(np.full((1, 600), perfect))
+    bound = 0.025 ** (1 / 600)  # Clopper and Pearson for 600 of 600
+    assert (interval.mean, interval.method) == (perfect, "exact")
+    assert interval.low == pytest.approx(bound if perfect else 0)
+    assert interval.high == pytest.approx(1 if perfect else 1 - bound)
+
+
+def test_few_skewed_episodes_are_told_from_many() -> None:
+    """Cochran's rule: 600 episodes of accuracy 0.9 suffice for Student's t, 42 of accuracy 0.99 do not."""
     random = np.random.default_rng(0)
-    hardness = random.beta(16, 4, size=(2000, episodes))
-    accuracies = random.binomial(25, hardness) / 25
-    covered = 0
-    for row in accuracies:
-        interval = t_interval(row)
-        assert interval.half_width is not None
-        covered += abs(interval.mean - 0.8) <= interval.half_width
-    assert 0.93 <= covered / 2000 <= 0.97
+    assert episode_interval(random.binomial(25, 0.9, (1, 600)) / 25).method == "t"
+    assert episode_interval(random.binomial(20, 0.99, (1, 42)) / 20).method == "logit"
+
+
+def covered(interval: Interval, truth: float) -> bool:
+    assert interval.low is not None
+    assert interval.high is not None
+    return interval.low <= truth <= interval.high
+
+
+def uneven_episodes(accuracy: float, episodes: int, queries: int, unevenness: float) -> Array:
+    """Simulated tests [experiments, episodes]: binomial, with an accuracy of its own for every episode (beta)."""
+    random = np.random.default_rng(0)
+    strength = 1 / unevenness - 1
+    hardness = random.beta(accuracy * strength, (1 - accuracy) * strength, (EXPERIMENTS, episodes))
+    return np.asarray(random.binomial(queries, hardness) / queries)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "episodes", "queries", "unevenness"),
+    [
+        (0.8, 30, 25, 0.05),
+        (0.99, 600, 20, 0.02),
+        (0.99, 42, 100, 0.02),  # open 20-way 5-shot Omniglot
+        (0.998, 600, 20, 0.02),
+    ],
+)
+def test_an_interval_over_episodes_covers_95_percent(
+    accuracy: float, episodes: int, queries: int, unevenness: float
+) -> None:
+    simulated = uneven_episodes(accuracy, episodes, queries, unevenness)
+    share = np.mean([covered(episode_interval(row[None]), accuracy) for row in simulated])
+    assert 0.93 <= share <= 0.97
+
+
+def test_students_t_alone_does_not_near_one() -> None:
+    simulated = uneven_episodes(0.99, 42, 20, 0.02)
+    assert np.mean([covered(t_interval(row), 0.99) for row in simulated]) < 0.91
+    some_errors = [row for row in simulated if row.mean() < 1]
+    assert np.mean([covered(logit_interval(row), 0.99) for row in some_errors]) > 0.93
+
+
+def test_an_open_interval_covers_what_the_images_were_drawn_from_and_a_closed_one_does_not() -> None:
+    """A pool of 2,000 images, each right or wrong for good: 600 closed episodes only know this pool.
+
+    15 queries an episode; in the 100 open ones no image stands twice.
+    """
+    random = np.random.default_rng(0)
+    closed_covers, open_covers = [], []
+    for _ in range(EXPERIMENTS):
+        right = random.random(2000) < 0.6
+        closed = right[random.integers(0, 2000, (600, 15))].mean(1)
+        apart = right[random.permutation(2000)[:1500].reshape(100, 15)].mean(1)
+        closed_covers.append(covered(episode_interval(closed[None]), 0.6))
+        open_covers.append(covered(episode_interval(apart[None]), 0.6))
+    assert 0.93 <= np.mean(open_covers) <= 0.97
+    assert np.mean(closed_covers) < 0.75
+
+
+def trained_seeds(seeds: int, of_seeds: float, of_episodes: float, accuracy: float = 0.6) -> Callable[[], Array]:
+    """Simulated tests [seeds, 100] of trained seeds on the same episodes: seeds, episodes and pairs of them vary."""
+    random = np.random.default_rng(seeds)
+
+    def simulate() -> Array:
+        chance = accuracy + of_seeds * random.standard_normal((seeds, 1)) + of_episodes * random.standard_normal(100)
+        chance = chance + of_episodes / 3 * random.standard_normal((seeds, 100))
+        return np.asarray(random.binomial(25, np.clip(chance, 0, 1)) / 25)
+
+    return simulate
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_an_interval_over_seeds_covers_95_percent(seeds: int) -> None:
+    simulate = trained_seeds(seeds, 0.02, 0.0)  # over seeds alone: the episodes are what they are
+    share = np.mean([covered(seed_interval(simulate()), 0.6) for _ in range(EXPERIMENTS)])
+    assert 0.93 <= share <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("seeds", "of_seeds", "of_episodes"),
+    [(5, 0.02, 0.08), (10, 0.0, 0.08), (3, 0.01, 0.08)],
+)
+def test_a_hierarchical_interval_covers_95_percent(seeds: int, of_seeds: float, of_episodes: float) -> None:
+    simulate = trained_seeds(seeds, of_seeds, of_episodes)
+    share = np.mean([covered(hierarchical_interval(simulate()), 0.6) for _ in range(EXPERIMENTS)])
+    assert 0.93 <= share <= 0.97
+
+
+def test_episodes_resampled_anew_within_each_seed_cover_less() -> None:
+    """Why `hierarchical_interval` resamples the shared episodes once for all seeds."""
+    simulate, random = trained_seeds(5, 0.003, 0.08), np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        accuracies = simulate()
+        seeds = random.integers(0, 5, (500, 5))
+        spread = accuracies.std(1) / np.sqrt(100)  # of the mean of resampled episodes
+        means = (accuracies.mean(1)[seeds] + spread[seeds] * random.standard_normal((500, 5))).mean(1)
+        low, high = np.quantile(means, [0.025, 0.975])
+        hits += low <= 0.6 <= high
+    assert hits / 400 < 0.9
+
+
+def test_a_hierarchical_interval_is_the_same_each_time() -> None:
+    accuracies = trained_seeds(5, 0.01, 0.08)()
+    assert hierarchical_interval(accuracies) == hierarchical_interval(accuracies.copy())
+
+
+@settings(deadline=None)
+@given(
+    arrays(np.int64, some.integers(1, 10), elements=some.integers(-6, 6)),
+    some.sampled_from([5, 25, 75, 375]),
+)
+def test_the_sign_flip_test_is_the_count_over_all_flips(steps: npt.NDArray[np.int64], queries: int) -> None:
+    observed = abs(int(steps.sum()))
+    sums = [abs(int((steps * np.array(flip)).sum())) for flip in itertools.product((1, -1), repeat=len(steps))]
+    share = sum(total >= observed for total in sums) / len(sums)
+    assert sign_flip_test(steps / queries) == pytest.approx(share, abs=1e-12)
+
+
+def test_the_sign_flip_test_of_many_pairs_agrees_with_scipys_resampling() -> None:
+    random = np.random.default_rng(0)
+    differences = random.integers(-10, 12, 300) / 75
+    resampled = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=random
+    ).pvalue
+    assert sign_flip_test(differences) == pytest.approx(float(resampled), abs=4 * (0.25 / 20_000) ** 0.5)
+
+
+def test_numbers_without_a_grid_are_flipped_by_scipy() -> None:
+    differences = np.array([0.1, 0.2, 0.3]) + np.array([1e-8, 3.7e-7, 2.9e-6]) * math.pi
+    assert sign_flip_test(differences) == pytest.approx(2 / 8)  # all of one sign: two of eight flips
+
+
+def test_a_paired_comparison_is_scipys() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.binomial(25, 0.7, 50) / 25, random.binomial(25, 0.66, 50) / 25
+    found = compare_paired(first, second)
+    test = stats.ttest_rel(first, second)
+    bounds = test.confidence_interval(0.95)
+    assert found.p_t == pytest.approx(float(test.pvalue))
+    assert (found.difference.low, found.difference.high) == (pytest.approx(bounds.low), pytest.approx(bounds.high))
+    assert found.n == 50
+    wins, ties = int((first > second).sum()), int(np.isclose(first, second).sum())
+    assert found.first_better.mean == pytest.approx((wins + ties / 2) / 50)
+
+
+@pytest.mark.parametrize("n", [5, 8, 20, 50, 60, 600])
+def test_wilcoxons_test_is_scipys(n: int) -> None:
+    """With ties scipy is only as exact where it goes through all flips; without them for up to 50 differences."""
+    random = np.random.default_rng(n)
+    apart = random.random(n) - 0.4
+    assert wilcoxon_test(apart) == pytest.approx(float(stats.wilcoxon(apart).pvalue))
+    if not 8 < n <= 50:
+        tied = random.integers(-4, 6, n) / 25
+        assert wilcoxon_test(tied) == pytest.approx(float(stats.wilcoxon(tied[tied != 0]).pvalue))
+
+
+def test_equal_methods_do_not_differ() -> None:
+    values = np.random.default_rng(0).random(20)
+    found = compare_paired(values, values.copy())
+    assert (found.p_t, found.p_sign_flip, found.p_wilcoxon, found.first_better.mean) == (1, 1, 1, 0.5)
+
+
+def test_paired_differences_of_skilled_and_lucky_seeds_keep_their_level() -> None:
+    """Of 400 comparisons of equal methods, 5 % are significant, by each of the tests that can be at n = 12."""
+    random = np.random.default_rng(0)
+    rejected = np.zeros(3)
+    for _ in range(400):
+        first, second = random.binomial(500, 0.7, (2, 12)) / 500
+        found = compare_paired(first, second)
+        rejected += np.array([found.p_t, found.p_sign_flip, found.p_wilcoxon]) < 0.05
+    assert (np.abs(rejected / 400 - 0.05) < 0.033).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_holms_adjustment_is_statsmodels(count: int) -> None:
+    p_values = [*(np.random.default_rng(count).random(count) / 20).tolist(), 0.01, 0.01]  # ties too
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
+def test_ranks_share_ties() -> None:
+    scores = np.array([[0.9, 0.8, 0.8], [0.5, 0.7, 0.6]])
+    assert mean_ranks(scores).tolist() == [(1 + 3) / 2, (2.5 + 1) / 2, (2.5 + 2) / 2]
+
+
+def test_the_critical_difference_is_demsars() -> None:
+    """Demsar 2006: table 5a, q at 0.05; section 3.2.2, four methods on 14 data sets: CD 1.25."""
+    tabled = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
+    for methods, q in tabled.items():
+        assert critical_difference(methods, 14) == pytest.approx(q * (methods * (methods + 1) / 84) ** 0.5, rel=3e-4)
+    assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+
+
+def test_friedmans_p_is_the_textbooks() -> None:
+    """Demsar 2006, section 3.2.2: mean ranks 3.143, 2.000, 2.893, 1.964 over 14 data sets give chi squared 9.28."""
+    scores = np.random.default_rng(0).random((14, 4))
+    ranks = mean_ranks(scores)
+    chi = 12 * 14 / (4 * 5) * (float((ranks**2).sum()) - 4 * 25 / 4)
+    assert friedman_test(scores) == pytest.approx(float(stats.chi2.sf(chi, 3)))
+    assert friedman_test(np.full((6, 3), 0.5)) == 1.0
