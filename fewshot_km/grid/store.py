@@ -161,9 +161,11 @@ class ResultStore:
         try:
             record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
             with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
-                accuracies = np.array([float(row["accuracy"]) for row in csv.DictReader(file)])
+                rows = csv.reader(file)  # not DictReader, which takes four times as long
+                place = next(rows, []).index("accuracy")
+                accuracies = np.array([float(row[place]) for row in rows])
             whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error
         if not whole:
             raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
