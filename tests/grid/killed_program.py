@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["fewshot_km.cli", "torch._dynamo"])  # seconds of imports are not paid for each life
 
@@ -17,11 +19,23 @@ def start(folder: Path, *arguments: object, dies_at: int | None = None, largest_
 
     `dies_at`: at so many operations that make files durable or rename them, it is killed, before or after in turns.
     """
-    environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")} | {"COLUMNS": "200"}
+    environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")}
+    environment |= {"COLUMNS": "200", "PYTHONPATH": str(ROOT)}  # for the processes that it starts
     texts = [str(argument) for argument in arguments]
     process = FORKSERVER.Process(target=_run, args=(folder, texts, environment, dies_at, largest_file))
     process.start()
     return process
+
+
+@contextmanager
+def started(folder: Path, *arguments: object) -> Iterator[BaseProcess]:
+    """A process that runs the command line in `folder`, and does not outlive the block."""
+    process = start(folder, *arguments)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def run(folder: Path, *arguments: object, dies_at: int | None = None, largest_file: int | None = None) -> int:
@@ -50,7 +64,7 @@ def _run(
     with Path("said").open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # started in a shell's background, tests ignore it
     torch.set_num_threads(1)
     if dies_at is not None:
         _die_at(dies_at)
