@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid import ResultStore, load_grid
 from fewshot_km.grid.team import Team, choose_devices
-from tests.grid.killed_program import ROOT, run, said, started
+from tests.command_line import ROOT, run, said, started
 from tests.grid.made_up import SMALL_GRID, write_grid
 from tests.grid.test_survival import kept, until
 
