@@ -20,15 +20,17 @@ from typer.testing import CliRunner
 from fewshot_km.cli import app
 from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.grid import ResultStore, load_grid
+from tests.command_line import fewshot_km, said, started
 from tests.grid.made_up import SMALL_GRID, store_result, write_grid
+from tests.grid.test_survival import until
 
 InProcess = Callable[..., Any]
 RUN_BENCHMARKS = Path(__file__).resolve().parents[1] / "run_benchmarks.py"
 FIRST_ORDER_MAML = Path(__file__).with_name("first_order_maml.py")
 
 
-def fewshot_km(*arguments: object, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in `folder`, as a user does; warnings are errors there too."""
+def as_a_user_does(*arguments: object, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in `folder`, imports and all; warnings are errors there too."""
     command = [sys.executable, "-W", "error", RUN_BENCHMARKS, *arguments]
     environment = os.environ | {"COLUMNS": "200"} | variables
     return subprocess.run(
@@ -55,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> P
     """A folder in which the small grid has run."""
     folder = tmp_path_factory.mktemp("finished")
     write_grid(folder)
-    done = fewshot_km("run", "small.toml", folder=folder, FEWSHOT_KM_CACHE=str(session_cache))
+    done = as_a_user_does("run", "small.toml", folder=folder, FEWSHOT_KM_CACHE=str(session_cache))
     assert done.returncode == 0, done.stderr
     assert "± episodes" in done.stdout
     assert "[4/4] glyphs-5w1s/km-maml/seed1: test accuracy" in done.stderr
@@ -226,23 +228,14 @@ def test_wrong_use_is_one_line_and_status_2(
 def test_an_interrupt_keeps_finished_cells_and_the_next_run_goes_on(finished: Path, tmp_path: Path) -> None:
     """Interrupted after two cells, then run again: the same bytes as the run that nobody interrupted."""
     write_grid(tmp_path)
-    # started in a shell's background, a process inherits that interrupts are ignored: undo that
-    obey = "import signal, runpy, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv.pop(0); "
-    obey += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", obey, str(RUN_BENCHMARKS), "run", "small.toml"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("[3/4]"):
-                break
-        process.send_signal(signal.SIGINT)
-        try:
-            _, rest = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 130
-    assert rest.splitlines()[-1] == "interrupted: the same command goes on from here"
-    assert "Traceback" not in rest
+    with started(tmp_path, "run", "small.toml") as process:
+        until(process, tmp_path, lambda: "[3/4]" in said(tmp_path))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+        assert process.exitcode == 130
+    assert said(tmp_path).splitlines()[-1] == "interrupted: the same command goes on from here"
+    assert "Traceback" not in said(tmp_path)
     kept = results(tmp_path / "results" / "small")
     assert len(kept) in (4, 6)  # the third may have been finished in the meantime
     done = fewshot_km("run", "small.toml", folder=tmp_path)
@@ -263,8 +256,8 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest
     shown = CliRunner().invoke(app, ["report", "small.toml"]).stdout
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
-    for said in ("small, glyphs-5w1s", "norm batch", "order second", "iterations 60,000", "km-maml", "1,127,240"):
-        assert said in shown
+    for text in ("small, glyphs-5w1s", "norm batch", "order second", "iterations 60,000", "km-maml", "1,127,240"):
+        assert text in shown
 
 
 def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None:
@@ -294,7 +287,7 @@ def test_what_a_grid_can_name_is_listed_with_a_line_each(in_process: InProcess, 
 
 
 def test_the_errors_of_a_real_process_are_on_stderr_alone(tmp_path: Path) -> None:
-    done = fewshot_km("run", "quickstat", folder=tmp_path)
+    done = as_a_user_does("run", "quickstat", folder=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: unknown grid 'quickstat'")

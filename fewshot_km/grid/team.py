@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,11 @@ class Team:
         if launched():
             self.ranks = join(int(os.environ[RANK]), int(os.environ[WORLD_SIZE]), self._device)
         elif self._size > 1:
-            self._start()
+            try:
+                self._start()
+            except BaseException:  # an interrupt, too, leaves none of them behind
+                self._stop()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +110,7 @@ class Team:
                 process = subprocess.Popen(
                     self._command,
                     env=os.environ | _LOOPBACK | {name: str(value) for name, value in names.items()},
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,  # nothing is written: its end tells them that this process has ended
                     stdout=subprocess.DEVNULL,
                     stderr=log,
                     start_new_session=True,  # an interrupt from the keyboard is for rank 0, which then stops them
@@ -123,7 +128,6 @@ class Team:
         while not all((self._folder / f"ready{rank}").exists() for rank in range(1, self._size)):
             if any(process.poll() is not None for process in self._others):
                 said = self._last_words()
-                self._stop()
                 raise ConfigError(f"--devices {self._size}: a process could not start ({said}); try --devices 1")
             time.sleep(0.05)
 
@@ -131,7 +135,7 @@ class Team:
         for process in self._others:
             process.kill()  # they write nothing
         for process in self._others:
-            process.wait()
+            process.communicate()
         self._others = []
         leave()
         torch.set_num_threads(self._threads)
@@ -171,6 +175,7 @@ def follow(data_root: Path, device: torch.device) -> None:
     try:
         meeting = os.environ.get(MEETING, "env://")
         if meeting.startswith("file://"):
+            threading.Thread(target=_end_with_leader, daemon=True).start()
             Path(unquote(urlsplit(meeting).path)).with_name(f"ready{rank}").touch()
         ranks = join(rank, size, device, meeting)
         while (message := ranks.from_first()) is not None:
@@ -187,3 +192,9 @@ def follow(data_root: Path, device: torch.device) -> None:
             raise
     finally:
         leave()
+
+
+def _end_with_leader() -> None:
+    """Ends this process when rank 0 ends, however it does: also while they meet, when only a day's patience would."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)

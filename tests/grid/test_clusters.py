@@ -13,7 +13,7 @@ import pytest
 
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid.cluster_ray import _check_fits
-from tests.grid.killed_program import run, said
+from tests.command_line import run, said
 from tests.grid.made_up import SMALL_GRID, write_grid
 from tests.grid.test_parallel import results
 

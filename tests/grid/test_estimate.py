@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.grid.killed_program import run, said
+from tests.command_line import run, said
 from tests.grid.made_up import SMALL_GRID, write_grid
 
 RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.grid.killed_program import run, said, start
+from tests.command_line import run, said, start
 from tests.grid.made_up import SMALL_GRID, write_grid
 from tests.grid.test_survival import kept, until
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.grid.killed_program import run, said, start
+from tests.command_line import run, said, start
 from tests.grid.made_up import SMALL_GRID, write_grid
 
 ONE_CELL = SMALL_GRID.replace('["maml", { name = "km-maml", norm_affine = "bias" }]', '["km-maml"]').replace(

@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -16,48 +15,28 @@ from safetensors.torch import load_file
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid import ResultStore, load_grid
 from fewshot_km.grid.team import Team, choose_devices
+from tests.command_line import ROOT, run, said, started
 from tests.grid.made_up import SMALL_GRID, write_grid
+from tests.grid.test_survival import kept, until
 
-ROOT = Path(__file__).resolve().parents[2]
+RUN = ("run", "small.toml", "--execution", "plain")
 ONE_LEARNER = SMALL_GRID.replace(', { name = "km-maml", norm_affine = "bias" }', "")
 ONE_CELL = ONE_LEARNER.replace("seeds = [0, 1]", "seeds = [0]")
-LONG = ONE_LEARNER.replace("iterations = 4", "iterations = 100_000")
+ENDLESS = ONE_LEARNER.replace("iterations = 4", "iterations = 100_000")
 
 pytestmark = pytest.mark.slow
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="finds processes in /proc, which only Linux has"
+)
 
 
-@contextmanager
-def started(folder: Path, *command: object) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
-    """A running process, and what it has said so far on standard error."""
-    log = folder / "stderr.log"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    arguments = [sys.executable, *map(str, command)]
-    with log.open("wb") as file:
-        process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=file)
+def followers_of(process: BaseProcess) -> list[int]:
+    """The processes that it has started, apart from git, which ends at once."""
     try:
-        yield process, lambda: log.read_text(encoding="utf-8")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def run(folder: Path, *command: object) -> str:
-    with started(folder, *command) as (process, said):
-        assert process.wait(timeout=200) == 0, said()
-        return said()
-
-
-def followers_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes that it has started."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(pid) for pid in children]
-
-
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"fewshot_km" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    except OSError:
+        return []
 
 
 def is_running(pid: int) -> bool:
@@ -67,66 +46,86 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(
-    "launch",
-    [
-        ["-m", "fewshot_km", "run", "small.toml", "--devices", "2", "--execution", "plain"],
-        [
-            *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"),
-            *("--rdzv-endpoint", "localhost:0", "-m", "fewshot_km", "run", "small.toml", "--execution", "plain"),
-        ],
-    ],
-    ids=["devices", "torchrun"],
-)
-def test_two_processes_give_the_results_of_one(tmp_path: Path, launch: list[str]) -> None:
+def end(pids: list[int], seconds: float) -> bool:
+    """Whether they all end within so many seconds."""
+    until = time.monotonic() + seconds
+    while any(map(is_running, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(map(is_running, pids))
+
+
+def test_two_processes_give_the_results_of_one(tmp_path: Path) -> None:
+    """Started by ourselves, and by torchrun."""
     grid = load_grid(write_grid(tmp_path, ONE_CELL))
-    run(tmp_path, "-m", "fewshot_km", "run", "small.toml", "--execution", "plain", "--results", "alone", "--devices", 1)
-    said = run(tmp_path, *launch)
-    assert said.count("[1/1] glyphs-5w1s/maml/seed0: test accuracy") == 1
-    alone, shared = ResultStore(tmp_path / "alone", grid.name), ResultStore(tmp_path / "results", grid.name)
-    assert shared.read(grid.cells[0]).record["environment"]["ranks"] == 2
-    weights = [load_file(s.cell_folder(grid.cells[0]) / "weights.safetensors") for s in (alone, shared)]
-    for name in weights[0]:
-        if not name.endswith("conv.bias"):  # no effect under batch norm: rounding, which Adam magnifies
-            torch.testing.assert_close(weights[1][name], weights[0][name], rtol=1e-3, atol=1e-4)
+    for devices in (1, 2):
+        assert run(tmp_path, *RUN, "--results", f"of {devices}", "--devices", devices) == 0, said(tmp_path)
+    elastic = (
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "0",
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        "localhost:0",
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *elastic, "-m", "fewshot_km", *RUN]
+    done = subprocess.run(
+        [*torchrun, "--results", "of torchrun"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("[1/1] glyphs-5w1s/maml/seed0: test accuracy") == 1
+    assert said(tmp_path).count("[1/1] glyphs-5w1s/maml/seed0: test accuracy") == 2
+    alone, *shared = (ResultStore(tmp_path / f"of {who}", grid.name) for who in (1, 2, "torchrun"))
+    expected = load_file(alone.cell_folder(grid.cells[0]) / "weights.safetensors")
+    for store in shared:
+        assert store.read(grid.cells[0]).record["environment"]["ranks"] == 2
+        weights = load_file(store.cell_folder(grid.cells[0]) / "weights.safetensors")
+        for name in expected:
+            if not name.endswith("conv.bias"):  # no effect under batch norm: rounding, which Adam magnifies
+                torch.testing.assert_close(weights[name], expected[name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc, which only Linux has")
+@needs_proc
 def test_a_follower_that_dies_costs_one_cell_and_an_interrupt_ends_all(tmp_path: Path) -> None:
-    write_grid(tmp_path, LONG)
-    with started(tmp_path, "-m", "fewshot_km", "run", "small.toml", "--devices", 2, "--execution", "plain") as (
-        process,
-        said,
-    ):
-        until(lambda: "seed0: meta-training" in said())
-        time.sleep(2)  # it trains
+    write_grid(tmp_path, ENDLESS)
+    with started(tmp_path, *RUN, "--devices", 2) as process:
+        until(process, tmp_path, lambda: len(kept(tmp_path)) == 1)
         (first,) = followers_of(process)
         os.kill(first, signal.SIGKILL)
-        until(lambda: "[1/2] glyphs-5w1s/maml/seed0: FAILED: " in said())
-        until(lambda: "[2/2] glyphs-5w1s/maml/seed1: meta-training" in said())
-        time.sleep(2)
+        until(process, tmp_path, lambda: len(kept(tmp_path)) == 2)
+        assert "[1/2] glyphs-5w1s/maml/seed0: FAILED: " in said(tmp_path)
+        assert "[2/2] glyphs-5w1s/maml/seed1: meta-training" in said(tmp_path)
         (second,) = followers_of(process)
         assert second != first
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+        assert process.exitcode == 130, said(tmp_path)
         assert not is_running(second)
-        assert "Traceback" not in said()
+        assert "Traceback" not in said(tmp_path)
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc, which only Linux has")
-def test_followers_of_a_dead_process_end(tmp_path: Path) -> None:
-    write_grid(tmp_path, LONG)
-    with started(tmp_path, "-m", "fewshot_km", "run", "small.toml", "--devices", 3, "--execution", "plain") as (
-        process,
-        said,
-    ):
-        until(lambda: "meta-training" in said())
-        time.sleep(2)
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("trains", [False, True], ids=["starting", "training"])
+def test_followers_end_with_their_leader(tmp_path: Path, number: signal.Signals, trains: bool) -> None:
+    """Also before they have met, when they would wait for it for a day."""
+    write_grid(tmp_path, ENDLESS)
+    with started(tmp_path, *RUN, "--devices", 3) as process:
+        until(process, tmp_path, lambda: len(followers_of(process)) == 2 and (not trains or kept(tmp_path)))
         followers = followers_of(process)
-        assert len(followers) == 2
-        process.kill()
-        process.wait()
-        until(lambda: not any(map(is_running, followers)), 60)
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join(60)
+        assert process.exitcode == (130 if number == signal.SIGINT else -number)
+        assert end(followers, 0 if number == signal.SIGINT and trains else 60)  # amid a start, one may be unknown yet
+        assert "Traceback" not in said(tmp_path)
 
 
 def test_devices_are_one_per_thread_unless_told() -> None:

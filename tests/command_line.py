@@ -3,25 +3,69 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["fewshot_km.cli", "torch._dynamo"])  # seconds of imports are not paid for each life
 
 
-def start(folder: Path, *arguments: object, dies_at: int | None = None, largest_file: int | None = None) -> BaseProcess:
-    """A process that runs the command line in `folder`, with what it says in `folder`/said.
+@dataclass(frozen=True)
+class Done:
+    """What a process ended with; what a signal ended has a negative `returncode`."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+def start(
+    folder: Path,
+    *arguments: object,
+    stdout: Path = Path("said"),
+    stderr: Path = Path("said"),
+    dies_at: int | None = None,
+    largest_file: int | None = None,
+) -> BaseProcess:
+    """A process that runs the command line in `folder`, where warnings are errors.
 
     `dies_at`: at so many operations that make files durable or rename them, it is killed, before or after in turns.
     """
-    environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")} | {"COLUMNS": "200"}
+    environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")}
+    environment |= {"COLUMNS": "200", "PYTHONPATH": str(ROOT)}  # for the processes that it starts
     texts = [str(argument) for argument in arguments]
-    process = FORKSERVER.Process(target=_run, args=(folder, texts, environment, dies_at, largest_file))
+    process = FORKSERVER.Process(
+        target=_run, args=(folder, texts, environment, (stdout, stderr), dies_at, largest_file)
+    )
     process.start()
     return process
+
+
+def fewshot_km(*arguments: object, folder: Path) -> Done:
+    """Run the command line in `folder`."""
+    with tempfile.TemporaryDirectory() as outside:
+        out, err = Path(outside) / "out", Path(outside) / "err"
+        process = start(folder, *arguments, stdout=out, stderr=err)
+        process.join(300)
+        return Done(process.exitcode, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def started(folder: Path, *arguments: object) -> Iterator[BaseProcess]:
+    """A process that runs the command line in `folder`, and does not outlive the block."""
+    process = start(folder, *arguments)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def run(folder: Path, *arguments: object, dies_at: int | None = None, largest_file: int | None = None) -> int:
@@ -39,7 +83,12 @@ def said(folder: Path) -> str:
 
 
 def _run(
-    folder: Path, arguments: list[str], environment: dict[str, str], dies_at: int | None, largest_file: int | None
+    folder: Path,
+    arguments: list[str],
+    environment: dict[str, str],
+    said: tuple[Path, Path],
+    dies_at: int | None,
+    largest_file: int | None,
 ) -> None:
     import torch
 
@@ -47,10 +96,11 @@ def _run(
 
     os.environ.update(environment)
     os.chdir(folder)
-    with Path("said").open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, path in enumerate(said, start=1):
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), number)
+    warnings.simplefilter("error")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # started in a shell's background, tests ignore it
     torch.set_num_threads(1)
     if dies_at is not None:
         _die_at(dies_at)
