@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
+from fewshot_km.cli_evaluate import evaluate_command
 from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_report import report_command
 from fewshot_km.cli_run import run, run_command
@@ -84,6 +85,7 @@ def quickstart(ctx: typer.Context) -> None:
 
 
 app.command("run")(run_command)
+app.command("evaluate")(evaluate_command)
 
 
 @app.command("list")

@@ -74,7 +74,7 @@ class EpisodeSampler:
         self._classes = dataset.splits[split].classes
         self._starts = dataset.bank.starts
         self._counts = dataset.bank.counts
-        self._key = _stream_key(split, spec, stream)
+        self._key = stream_key(split, spec, stream)
         self._images = bank_tensor(dataset.bank) if images is None else images
         self._labels = {
             count: torch.arange(spec.ways, device=self._images.device).repeat_interleave(count)
@@ -132,22 +132,22 @@ def draw_image_ids(
     """
     rows, views = classes.shape
     most = int(counts[classes].max())
-    words = np.stack([_words(key, index, rows + spec.ways + spec.ways * most) for index in indices])
+    words = np.stack([philox_words(key, index, rows + spec.ways + spec.ways * most) for index in indices])
     of_rows, of_views, of_images = np.split(words, [rows, rows + spec.ways], axis=1)
     chosen = _smallest(of_rows, spec.ways)
     drawn = classes[chosen, (of_views % np.uint64(views)).astype(np.int64)]
     order = of_images.reshape(-1, spec.ways, most)
     available = counts[drawn]
     if int(available.min()) < most:
-        order = np.where(np.arange(most) < available[..., None], order, _NOT_AN_IMAGE)
+        order = np.where(np.arange(most) < available[..., None], order, NOT_AN_IMAGE)
     return starts[drawn][..., None] + _smallest(order, spec.shots + spec.queries)
 
 
-_NOT_AN_IMAGE = np.iinfo(np.uint64).max  # sorts last
+NOT_AN_IMAGE = np.iinfo(np.uint64).max  # sorts last
 
 
-def _words(key: int, index: int, count: int) -> npt.NDArray[np.uint64]:
-    """The first raw words of episode `index`; the generator's low 64 counter bits run within an episode."""
+def philox_words(key: int, index: int, count: int) -> npt.NDArray[np.uint64]:
+    """The first raw words of episode `index`, uint64 [count]; the low 64 counter bits run within an episode."""
     return np.asarray(np.random.Philox(key=key, counter=index << 64).random_raw(count), dtype=np.uint64)
 
 
@@ -161,7 +161,7 @@ def _smallest(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64
     return np.take_along_axis(candidates, ranks, axis=-1)
 
 
-def _stream_key(split: str, spec: TaskSpec, stream: Stream) -> int:
+def stream_key(split: str, spec: TaskSpec, stream: Stream) -> int:
     """A 128-bit Philox key from everything that names a stream."""
     name = f"{stream.name}/{stream.seed}/{split}/{spec.ways}/{spec.shots}/{spec.queries}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")

@@ -46,7 +46,7 @@ def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
 
 def results(folder: Path) -> dict[str, bytes]:
     """What must not depend on the run: per-episode accuracies and weights, by path."""
-    kept = ("test_episodes.csv", "weights.safetensors")
+    kept = ("test_episodes.csv", "weights.safetensors", "analysis.json")
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.name in kept}
 
 
@@ -67,7 +67,7 @@ def test_the_same_grid_gives_the_same_bytes_elsewhere(finished: Path, tmp_path: 
     done = fewshot_km("run", grid, "--results", "elsewhere", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     again = results(tmp_path / "elsewhere" / "small")
-    assert len(again) == 8
+    assert len(again) == 12
     assert again == results(finished / "results" / "small")
 
 

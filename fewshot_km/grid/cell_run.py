@@ -1,4 +1,4 @@
-"""What one cell does: build its learner and episodes, meta-train, select on validation, test once."""
+"""What one cell does: build its learner and episodes, meta-train, select on validation, test once, be analysed."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -28,55 +28,25 @@ from fewshot_km.engine import (
 from fewshot_km.engine.choice import AUTO
 from fewshot_km.engine.devices import allow_tf32
 from fewshot_km.engine.ranks import ALONE
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
+from fewshot_km.episodes import EpisodeSampler
+from fewshot_km.grid.analysis import Analysis, adaptation_seconds, analyse
+from fewshot_km.grid.cell_parts import Streams, delta_size, make_learner, make_streams
 from fewshot_km.grid.config import CellConfig
-from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
-from fewshot_km.networks import Network, build_network
-
-VALIDATION_STREAM = Stream("validation", 0)  # one for all seeds: they are selected on the same episodes
-
-
-@dataclass(frozen=True)
-class Streams:
-    """The samplers of one cell."""
-
-    train: EpisodeSampler
-    validation: EpisodeSampler
-    test: EpisodeSampler
+from fewshot_km.learners import Learner, Params
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """Training, the accuracy of every test episode float64 [episodes], the numbers that sum it up, executions used."""
+    """Training, the accuracy of every test episode float64 [episodes], what else the trained learner was asked.
+
+    `summary` are the numbers that sum it up.
+    """
 
     training: MetaTraining
     accuracies: npt.NDArray[np.float64]
+    analysis: Analysis
     summary: dict[str, Any]
     executions: dict[str, Any]
-
-
-def make_learner(config: CellConfig, dataset: Dataset) -> Learner:
-    """The learner of a cell on its network; raises ConfigError for options whose values do not work."""
-
-    def make_network() -> Network:
-        network = config.network
-        return build_network(network.name, network.options, dataset.bank.image_shape, config.task.ways)
-
-    inner = InnerLoop(lr=config.inner.lr, order=config.inner.order)
-    return build_learner(config.learner.name, config.learner.options, make_network, inner)
-
-
-def make_streams(config: CellConfig, dataset: Dataset, device: torch.device) -> Streams:
-    """The training, validation and test episodes of a cell; raises DataError where the classes do not suffice."""
-    task = config.task
-    train = TaskSpec(task.ways, task.shots, task.train_queries)
-    test = TaskSpec(task.ways, task.shots, task.test_queries)
-    images = bank_tensor(dataset.bank).to(device)  # once for all three
-    return Streams(
-        EpisodeSampler(dataset, "train", train, Stream("train", config.seed), images),
-        EpisodeSampler(dataset, "val", test, VALIDATION_STREAM, images),
-        EpisodeSampler(dataset, "test", test, Stream("test", config.test.stream), images),
-    )
 
 
 @dataclass(frozen=True)
@@ -181,7 +151,7 @@ def run_cell(
     keeper: Keeper,
     start: Start | None = None,
 ) -> CellResult:
-    """Meta-train, from `start` if any, select on validation, test once; raises DivergenceError.
+    """Meta-train, from `start` if any, select on validation, test once, analyse; raises DivergenceError.
 
     All ranks must call it with one config and one start.
     """
@@ -225,6 +195,8 @@ def run_cell(
         clock = time.monotonic()
         accuracies = accuracies_of(training.meta, streams.test, config.test.episodes, tested)
         test_seconds = time.monotonic() - clock
+        analysis = analyse(config, engine, training.meta, streams, keeper.check)
+        adapting = adaptation_seconds(config, engine, training.meta, streams, keeper.check)
     delta_numbers, delta_bytes = delta_size(learner, training.meta, streams.validation)
     summary = {
         "test_accuracy": float(accuracies.mean()),
@@ -237,8 +209,9 @@ def run_cell(
         "meta_parameters": sum(value.numel() for value in training.meta.values()),
         "train_seconds": training.history[-1].seconds,
         "test_seconds": round(test_seconds, 2),
+        "adaptation_seconds": adapting,
     }
-    return CellResult(training, accuracies, summary, executions_of(engine))
+    return CellResult(training, accuracies, analysis, summary, executions_of(engine))
 
 
 def executions_of(engine: Engine) -> dict[str, Any]:
@@ -273,15 +246,4 @@ def _engine(
         task_chunk=compute.task_chunk,
         on_compiling=listener.compiling,
         on_choice=listener.chosen,
-    )
-
-
-@torch.no_grad()
-def delta_size(learner: Learner, meta: Params, sampler: EpisodeSampler) -> tuple[int, int]:
-    """Numbers and bytes of one task's delta: what must be stored for a task beside the meta-parameters."""
-    episode = sampler.draw([0])
-    delta = learner.adapt(meta, episode.support_x[0], episode.support_y[0], steps=1)
-    return (
-        sum(value.numel() for value in delta.values()),
-        sum(value.numel() * value.element_size() for value in delta.values()),
     )

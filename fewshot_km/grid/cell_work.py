@@ -15,6 +15,8 @@ from fewshot_km.errors import DataError, DivergenceError, FewshotError, describe
 from fewshot_km.grid.cell_run import CellResult, Compute, Start, run_cell
 from fewshot_km.grid.config import DatasetConfig
 from fewshot_km.grid.environment import describe_environment
+from fewshot_km.grid.example_images import write_examples
+from fewshot_km.grid.frozen_episodes import digest_of_test
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore
@@ -150,7 +152,10 @@ class CellWorker:
         finally:
             voice.close()
         with self.stop.asking():
-            self.store.write(cell, self._record(cell, dataset, result, sessions), result.training, result.accuracies)
+            digest = digest_of_test(cell.config, dataset)
+            write_examples(self.store.task_folder(cell), cell.config, dataset, digest)  # first: no cell is without them
+            record = self._record(cell, dataset, result, sessions, digest)
+            self.store.write(cell, record, result.training, result.accuracies, result.analysis)
             unfinished.remove()
         self.display.cell_finished(cell, result.summary)
         return Outcome("done")
@@ -182,7 +187,7 @@ class CellWorker:
         return {name: self.environment[name] for name in ("git_commit", "device", "ranks", "threads")}
 
     def _record(
-        self, cell: Cell, dataset: Dataset, result: CellResult, sessions: list[dict[str, Any]]
+        self, cell: Cell, dataset: Dataset, result: CellResult, sessions: list[dict[str, Any]], episodes_digest: str
     ) -> dict[str, Any]:
         return {
             "cell": str(cell),
@@ -191,6 +196,7 @@ class CellWorker:
             "dataset_digest": dataset.digest,
             "dataset_found": dataset.found,
             "dataset_partial": dataset.partial,
+            "test_episodes_digest": episodes_digest,
             "results": result.summary,
             "environment": {**self.environment, "tf32": self.way.tf32, "executions": result.executions},
             "started": sessions[0]["started"],

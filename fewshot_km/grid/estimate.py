@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fewshot_km.engine import choose_engine
 from fewshot_km.engine.memory import peak_bytes
 from fewshot_km.engine.ranks import ALONE
-from fewshot_km.grid.cell_run import delta_size, make_learner, make_streams
+from fewshot_km.grid.analysis import steps_asked
+from fewshot_km.grid.cell_parts import delta_size, make_learner, make_streams
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.workplace import Workplace
@@ -19,7 +20,7 @@ ITERATIONS = 3  # measured after one to warm up; the fastest counts, as noise on
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a cell: seconds of training, from where it goes on, and of testing; bytes of memory of all its ranks."""
+    """Of a cell: seconds of training, from where it goes on, and of what comes after; bytes of memory of all ranks."""
 
     cell: Cell
     iterations_left: int
@@ -52,6 +53,7 @@ def estimate(
 class _Measured:
     iteration_seconds: float
     episode_seconds: float
+    open_episodes: int
     meta_parameters: int
     adapted_parameters: int
     peak_bytes: int | None
@@ -63,11 +65,13 @@ def _for_cell(cell: Cell, measured: _Measured, workplace: Workplace, ranks: int)
     left = config.outer.iterations - (kept.iteration if kept else 0)
     validations = -(-left // config.validation.every)
     episodes = validations * config.validation.episodes
+    steps = sum(steps_asked(config)) / config.inner.test_steps  # of the analysis, on validation episodes
+    tested = config.test.episodes + measured.open_episodes + steps * config.validation.episodes
     return Estimate(
         cell,
         left,
         left * measured.iteration_seconds + episodes * measured.episode_seconds,
-        config.test.episodes * measured.episode_seconds,
+        tested * measured.episode_seconds,
         measured.meta_parameters,
         measured.adapted_parameters,
         measured.peak_bytes and measured.peak_bytes * ranks,
@@ -108,6 +112,7 @@ def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
         return _Measured(
             _fastest(train),
             _fastest(test) / len(share) / ranks,
+            min(len(streams.open), config.test.episodes),
             sum(value.numel() for value in meta.values()),
             adapted,
             peak_bytes(),

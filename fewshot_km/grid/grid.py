@@ -42,8 +42,11 @@ SECTIONS: dict[str, type[Section]] = {
 
 SHARED_BY_LEARNERS = ("validation", "test")
 
-_LABEL = re.compile(r"(?!table\.)[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")  # a folder's name; table.md lies beside it
-_LABEL_RULE = "becomes a folder: use at most 100 letters, digits and ._+=-, and do not begin with 'table.'"
+# a folder's name; table.md lies beside those of tasks, test_examples.json beside those of learners
+_LABEL = re.compile(r"(?!table\.|test_examples\.)[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
+_LABEL_RULE = (
+    "becomes a folder: use at most 100 letters, digits and ._+=-, and do not begin with 'table.' or 'test_examples.'"
+)
 
 
 @dataclass(frozen=True)

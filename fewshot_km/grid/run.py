@@ -7,7 +7,7 @@ import torch
 
 from fewshot_km.datasets import Dataset
 from fewshot_km.errors import ConfigError, DataError, FewshotError, PluginError, describe_error
-from fewshot_km.grid.cell_run import make_learner, make_streams
+from fewshot_km.grid.cell_parts import make_learner, make_streams
 from fewshot_km.grid.cell_work import CellWorker, Outcome
 from fewshot_km.grid.grid import Cell, Grid
 from fewshot_km.grid.store import ResultStore

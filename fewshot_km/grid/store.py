@@ -4,6 +4,7 @@ record.json          settings, their digest, data set digest, environment, times
 history.csv          meta-training: loss, accuracy and validation accuracy over the iterations
 test_episodes.csv    one line per test episode: its index and accuracy
 weights.safetensors  the meta-parameters that validated best
+analysis.json        what else the trained learner was asked (see analysis.py)
 
 Beside it, seed<k>.failed.json says why a cell failed, seed<k>.unfinished-<digest>/ is what a cell goes on from (see
 unfinished.py), and seed<k>.<digest>/ are results of other settings.
@@ -21,24 +22,29 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from fewshot_km.datasets.storage import write_text
 from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
+from fewshot_km.grid.analysis import Analysis
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.unfinished import UnfinishedCell, history_csv
+from fewshot_km.learners import Params
+
+ANALYSIS = "analysis.json"
 
 State = Literal["done", "failed", "to do"]
 
 
 @dataclass(frozen=True)
 class StoredCell:
-    """What a table needs of a finished cell: its record and the accuracy of every test episode."""
+    """What a report needs of a finished cell: its record, the accuracy of every test episode, its analysis, if any."""
 
     record: Mapping[str, Any]
     accuracies: npt.NDArray[np.float64]
-    analysis: Any = None
+    analysis: Analysis | None = None  # cells that were finished before there was one
 
 
 class ResultStore:
@@ -47,9 +53,13 @@ class ResultStore:
     def __init__(self, root: Path, grid: str) -> None:
         self.folder = root / grid
 
+    def task_folder(self, cell: Cell) -> Path:
+        """Where the results of all cells of a cell's task are kept."""
+        return self.folder / cell.task
+
     def cell_folder(self, cell: Cell) -> Path:
         """Where the results of a cell are kept."""
-        return self.folder / cell.task / cell.learner / f"seed{cell.seed}"
+        return self.task_folder(cell) / cell.learner / f"seed{cell.seed}"
 
     def prepare(self) -> None:
         """Make the folder; raises ConfigError where nothing can be written there, before hours are spent on results."""
@@ -83,7 +93,12 @@ class ResultStore:
         return "to do"
 
     def write(
-        self, cell: Cell, record: Mapping[str, Any], training: MetaTraining, accuracies: npt.NDArray[np.float64]
+        self,
+        cell: Cell,
+        record: Mapping[str, Any],
+        training: MetaTraining,
+        accuracies: npt.NDArray[np.float64],
+        analysis: Analysis | None = None,
     ) -> None:
         """Store a finished cell in one move; results of other settings are kept beside it, under their digest."""
         final = self.cell_folder(cell)
@@ -96,6 +111,8 @@ class ResultStore:
             write_text(part / "history.csv", history_csv(training.history))
             weights = save({k: v.contiguous() for k, v in training.meta.items()})
             (part / "weights.safetensors").write_bytes(weights)
+            if analysis is not None:
+                write_text(part / ANALYSIS, analysis.to_json())
             write_text(part / "record.json", _to_json(record))
             if final.exists():
                 final.rename(self._aside(final))
@@ -103,6 +120,23 @@ class ResultStore:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         self.failure_file(cell).unlink(missing_ok=True)
+
+    def amend(self, cell: Cell, record: Mapping[str, Any], analysis: Analysis) -> None:
+        """Give a finished cell an analysis, and a record that knows of it, which is written last."""
+        folder = self._folder(cell)
+        write_text(folder / ANALYSIS, analysis.to_json())
+        write_text(folder / "record.json", _to_json(record))
+
+    def weights(self, cell: Cell) -> Params:
+        """The meta-parameters of a finished cell; raises DataError where they are gone or damaged."""
+        path = self._folder(cell) / "weights.safetensors"
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            what = "is gone" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
+            raise DataError(
+                f"{path} {what}: put back the one that was written with it, or delete {path.parent} and run the cell"
+            ) from error
 
     def write_failure(self, cell: Cell, reason: str, traceback: str = "") -> None:
         """Note that a cell failed, why, and at which iteration its state was kept; earlier results stay as they are."""
@@ -123,7 +157,7 @@ class ResultStore:
 
     def read(self, cell: Cell) -> StoredCell:
         """A finished cell; raises DataError where its files are damaged."""
-        folder = self._find(cell) or self.cell_folder(cell)
+        folder = self._folder(cell)
         try:
             record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
             with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
@@ -133,12 +167,15 @@ class ResultStore:
             raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error
         if not whole:
             raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
-        return StoredCell(record, accuracies)
+        return StoredCell(record, accuracies, _read_analysis(folder / ANALYSIS))
 
     def failure_file(self, cell: Cell) -> Path:
         """Where it is noted that a cell failed."""
         folder = self.cell_folder(cell)
         return folder.with_name(f"{folder.name}.failed.json")
+
+    def _folder(self, cell: Cell) -> Path:
+        return self._find(cell) or self.cell_folder(cell)
 
     def _find(self, cell: Cell) -> Path | None:
         """The folder with the cell's present settings: its own, or one that was set aside for other settings since."""
@@ -153,6 +190,18 @@ class ResultStore:
             n += 1
             aside = folder.with_name(f"{folder.name}.{digest}-{n}")
         return aside
+
+
+def _read_analysis(path: Path) -> Analysis | None:
+    try:
+        return Analysis.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: damaged ({why}); delete the file, then `fewshot-km evaluate` makes it anew"
+        ) from error
 
 
 def _digest_in(path: Path) -> str | None:

@@ -130,6 +130,7 @@ def test_a_cell_is_known_by_its_settings_not_by_their_formatting(tmp_path: Path)
             r"learners\[0\].label: 'x*' becomes a folder: use at most",
         ),
         ("shots = 1", 'shots = 1\nlabel = "table.md"', r"tasks\[0\].label: 'table.md' becomes a folder"),
+        ('"maml"', '{ name = "maml", label = "test_examples.json" }', r"label: 'test_examples.json' becomes a folder"),
         (
             '"maml"',
             '{ name = "maml", test = { stream = 1 } }',

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    names = ("test_episodes.csv", "weights.safetensors")
+    names = ("test_episodes.csv", "weights.safetensors", "analysis.json")
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.name in names}
 
 

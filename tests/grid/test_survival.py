@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 def result(folder: Path) -> list[object]:
     """All that must not depend on what happened on the way."""
     history = pd.read_csv(folder / CELL / "seed0" / "history.csv").drop(columns="seconds").to_csv()
-    files = ("test_episodes.csv", "weights.safetensors")
+    files = ("test_episodes.csv", "weights.safetensors", "analysis.json")
     return [history, *((folder / CELL / "seed0" / name).read_bytes() for name in files)]
 
 

@@ -1,0 +1,48 @@
+"""The digest of test episodes: the same for everyone, another one for anything else."""
+
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewshot_km.datasets import load_dataset
+from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.grid.frozen_episodes import digest_of_test, episodes_digest, frozen_open, frozen_test
+from fewshot_km.open_episodes import OpenEpisodeSampler
+from tests.grid.made_up import SMALL_GRID, small_grid
+
+
+def test_it_is_the_sha256_of_what_its_description_says() -> None:
+    ids = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    text = b"abc\n3\n1\n3\n" + struct.pack("<24q", *range(24))
+    assert episodes_digest("abc", TaskSpec(3, 1, 3), ids) == hashlib.sha256(text).hexdigest()[:16]
+    assert episodes_digest("abc", TaskSpec(3, 1, 3), ids.astype(">i8")) == hashlib.sha256(text).hexdigest()[:16]
+
+
+def test_cells_have_one_where_they_share_their_episodes(tmp_path: Path) -> None:
+    dataset = load_dataset("glyphs", tmp_path)
+    cells = small_grid(tmp_path).cells
+    digests = {digest_of_test(cell.config, dataset) for cell in cells}
+    for change in (
+        ("episodes = 5", "episodes = 6"),
+        ("episodes = 5", "episodes = 5\nstream = 1"),
+        ("shots = 1", "shots = 2"),
+        ("shots = 1", "shots = 1\ntest_queries = 4"),
+        ("ways = 5", "ways = 4"),
+    ):
+        digests.add(digest_of_test(small_grid(tmp_path, SMALL_GRID.replace(*change)).cells[0].config, dataset))
+    assert len(digests) == 6
+
+
+@pytest.mark.parametrize("stream", [0, 7])
+def test_they_are_those_of_the_samplers(tmp_path: Path, stream: int) -> None:
+    dataset = load_dataset("glyphs", tmp_path)
+    text = SMALL_GRID.replace("episodes = 5", f"episodes = 5\nstream = {stream}")
+    config, spec = small_grid(tmp_path, text).cells[0].config, TaskSpec(5, 1, 5)
+    closed = EpisodeSampler(dataset, "test", spec, Stream("test", stream))
+    opened = OpenEpisodeSampler(dataset, "test", spec, Stream("test-open", stream))
+    assert np.array_equal(frozen_test(config, dataset).image_ids(range(5)), closed.image_ids(range(5)))
+    assert np.array_equal(frozen_open(config, dataset).image_ids(range(5)), opened.image_ids(range(5)))
+    assert len(frozen_open(config, dataset)) == len(opened)
