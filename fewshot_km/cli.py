@@ -11,7 +11,7 @@ from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
 from fewshot_km.cli_evaluate import evaluate_command
 from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
-from fewshot_km.cli_report import report_command
+from fewshot_km.cli_report import compare_command, report_command
 from fewshot_km.cli_run import run, run_command
 from fewshot_km.cli_tables import print_rows
 from fewshot_km.datasets import DATASETS
@@ -164,6 +164,7 @@ def clean(
 
 
 app.command("report")(report_command)
+app.command("compare")(compare_command)
 
 
 @app.command()

@@ -157,19 +157,7 @@ class ResultStore:
 
     def read(self, cell: Cell) -> StoredCell:
         """A finished cell; raises DataError where its files are damaged."""
-        folder = self._folder(cell)
-        try:
-            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-            with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
-                rows = csv.reader(file)  # not DictReader, which takes four times as long
-                place = next(rows, []).index("accuracy")
-                accuracies = np.array([float(row[place]) for row in rows])
-            whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error
-        if not whole:
-            raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
-        return StoredCell(record, accuracies, _read_analysis(folder / ANALYSIS))
+        return read_folder(self._folder(cell))
 
     def failure_file(self, cell: Cell) -> Path:
         """Where it is noted that a cell failed."""
@@ -192,6 +180,22 @@ class ResultStore:
             n += 1
             aside = folder.with_name(f"{folder.name}.{digest}-{n}")
         return aside
+
+
+def read_folder(folder: Path) -> StoredCell:
+    """What is stored in the folder of a finished cell; raises DataError where its files are damaged."""
+    try:
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)  # not DictReader, which takes four times as long
+            place = next(rows, []).index("accuracy")
+            accuracies = np.array([float(row[place]) for row in rows])
+        whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error
+    if not whole:
+        raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
+    return StoredCell(record, accuracies, _read_analysis(folder / ANALYSIS))
 
 
 def _read_analysis(path: Path) -> Analysis | None:

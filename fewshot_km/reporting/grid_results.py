@@ -10,6 +10,7 @@ import numpy as np
 from fewshot_km.errors import DataError
 from fewshot_km.grid import Cell, Grid, ResultStore, StoredCell
 from fewshot_km.grid.config import CellConfig
+from fewshot_km.reporting.others import TestedEpisodes, read_others
 from fewshot_km.reporting.statistics import Array
 
 
@@ -88,10 +89,11 @@ class GridResults:
         return [stored.record for score in self.scores.values() for stored in score.stored]
 
 
-def read_results(grid: Grid, store: ResultStore, others: Sequence[Score] = ()) -> GridResults:
-    """Read every finished cell of the grid, and put the scores of other code bases beside them.
+def read_results(grid: Grid, store: ResultStore, others: Sequence[Path] = ()) -> GridResults:
+    """Read every finished cell of the grid, and put accuracies of other code bases, from CSV files, beside them.
 
-    Raises DataError where nothing is done yet, a result is damaged, or cells of one task used different data.
+    Raises DataError where nothing is done yet, a result is damaged, cells of one task used different data, or a file
+    of others does not fit.
     """
     tasks = tuple(dict.fromkeys(cell.task for cell in grid.cells))
     learners = tuple(dict.fromkeys(cell.learner for cell in grid.cells))
@@ -103,10 +105,22 @@ def read_results(grid: Grid, store: ResultStore, others: Sequence[Score] = ()) -
         raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: run it first")
     for task in tasks:
         _check_same_data(task, [stored for learner in learners for stored in scores[task, learner].stored], store)
-    outside = tuple(dict.fromkeys(score.method for score in others))
+    tested = {task: _tested([scores[task, learner] for learner in learners]) for task in tasks}
+    given = [Score(*found) for path in others for found in read_others(path, tested, learners)]
+    outside = tuple(dict.fromkeys(score.method for score in given))
     missing = {(task, method): Score(task, method, np.empty((0, 0)), ()) for task in tasks for method in outside}
-    given = {(score.task, score.method): score for score in others}
-    return GridResults(grid, store.folder, tasks, (*learners, *outside), scores | missing | given)
+    found = {(score.task, score.method): score for score in given}
+    if len(found) < len(given):
+        raise DataError("the files of other code bases hold a method twice for one task: give each method one name")
+    return GridResults(grid, store.folder, tasks, (*learners, *outside), scores | missing | found)
+
+
+def _tested(scores: Sequence[Score]) -> TestedEpisodes:
+    """The digest of a task's test episodes, which a record has since there is one, and how many there are."""
+    cells = [cell for score in scores for cell in score.cells]
+    stored = [one for score in scores for one in score.stored]
+    digests = {one.record["test_episodes_digest"] for one in stored if "test_episodes_digest" in one.record}
+    return TestedEpisodes(next(iter(digests), None), cells[0].config.test.episodes)
 
 
 def _read_score(task: str, method: str, cells: Sequence[Cell], store: ResultStore) -> Score:

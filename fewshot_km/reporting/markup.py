@@ -1,6 +1,8 @@
-"""A table as Markdown, LaTeX or HTML."""
+"""A table as Markdown, LaTeX, HTML or CSV."""
 
+import csv
 import html
+import io
 
 from tabulate import tabulate
 
@@ -37,7 +39,8 @@ def _markdown(table: Table) -> str:
     header = [_escape_markdown(name) for name in table.header]
     body = tabulate(rows, header, "pipe", colalign=alignment, disable_numparse=True)
     notes = "\n".join(f"- {_escape_markdown(note)}" for note in table.notes)
-    return f"## {_escape_markdown(table.title)}\n\n{body}\n" + (f"\n{notes}\n" if notes else "")
+    parts = [f"## {_escape_markdown(table.title)}", *([body] if rows else []), *([notes] if notes else [])]
+    return "\n\n".join(parts) + "\n"
 
 
 def _markdown_entry(entry: Entry) -> str:
@@ -84,6 +87,19 @@ def _latex_entry(entry: Entry) -> str:
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it is written here."""
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def to_csv(tables: list[Table]) -> str:
+    """The tables as they are read, without notes; an empty line between them."""
+    return "\n".join(_csv(table) for table in tables)
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows([entry.text for entry in row] for row in table.rows)
+    return text.getvalue()
 
 
 def to_html(tables: list[Table]) -> str:

@@ -2,18 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from fewshot_km.grid import Grid, ResultStore
 from fewshot_km.reporting.comparisons import Contrasts, Ranking, contrast_all, rank_methods
 from fewshot_km.reporting.frame import results_frame
-from fewshot_km.reporting.grid_results import GridResults, Score, read_results
+from fewshot_km.reporting.grid_results import GridResults, read_results
 from fewshot_km.reporting.intervals import Intervals
 from fewshot_km.reporting.published import CheckedClaim, check_claims
 from fewshot_km.reporting.statistics import Kind
 from fewshot_km.reporting.table import Table
-from fewshot_km.reporting.tables import accuracy_table, claims_table, cost_table, interval_table, pairwise_table
+from fewshot_km.reporting.tables import (
+    accuracy_table,
+    claims_table,
+    cost_table,
+    interval_table,
+    pairwise_table,
+    ranking_table,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,10 @@ class Report:
         """All comparisons."""
         return pairwise_table(self.contrasts.all)
 
+    def ranks(self) -> Table:
+        """Mean ranks over the tasks, or why there are none."""
+        return ranking_table(self.ranking)
+
     def claims_table(self) -> Table:
         """What papers claim, beside what the results say."""
         return claims_table(self.claims)
@@ -52,7 +64,7 @@ class Report:
         return str(self.frame().to_csv(index=False, lineterminator="\n"))
 
 
-def make_report(grid: Grid, store: ResultStore, others: Sequence[Score] = (), kind: Kind | None = None) -> Report:
+def make_report(grid: Grid, store: ResultStore, others: Sequence[Path] = (), kind: Kind | None = None) -> Report:
     """Read the results of a grid and compare them; raises DataError where nothing is done, or a result is damaged."""
     results = read_results(grid, store, others)
     intervals = Intervals(results)

@@ -137,13 +137,9 @@ class PairedComparison:
 def compare_paired(first: Array, second: Array) -> PairedComparison:
     """Compare two methods by accuracies [n] of the same episodes, or of the same seeds, n >= 2."""
     differences = np.round(first - second, 9)  # equal differences stay equal: far above rounding, far below one query
-    if np.ptp(differences) == 0:
-        p_t = float(differences[0] == 0)
-    else:
-        p_t = float(stats.ttest_1samp(differences, 0).pvalue)
     return PairedComparison(
         t_interval(differences),
-        p_t,
+        _t_test(differences),
         sign_flip_test(differences),
         wilcoxon_test(differences),
         _accuracy_interval((np.sign(differences) + 1) / 2, lambda: False),
@@ -189,7 +185,7 @@ def wilcoxon_test(differences: Array) -> float:
     """Two-sided p of Wilcoxon's signed-rank test, zeros left out; exact for up to 50 differences, ties or not."""
     apart = differences[differences != 0]
     if len(apart) > EXACT_WILCOXON:
-        return float(stats.wilcoxon(apart, method="asymptotic").pvalue)
+        return float(stats.wilcoxon(apart).pvalue)
     return sign_flip_test(np.sign(apart) * stats.rankdata(np.abs(apart)))
 
 
@@ -236,6 +232,12 @@ def _accuracy_interval(values: Array, is_too_skewed: Callable[[], bool]) -> Inte
 def _t_reach(values: Array) -> float:
     n = len(values)
     return float(stdtrit(n - 1, _UPPER) * values.std(ddof=1) / np.sqrt(n))
+
+
+def _t_test(differences: Array) -> float:
+    if np.ptp(differences) == 0:  # no spread at all
+        return float(differences[0] == 0)
+    return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def _too_skewed(values: Array) -> bool:

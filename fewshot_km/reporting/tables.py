@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fewshot_km.reporting.comparisons import Contrast, Contrasts, best_methods
+from fewshot_km.reporting.comparisons import Contrast, Contrasts, Ranking, best_methods
 from fewshot_km.reporting.grid_results import GridResults, Score
 from fewshot_km.reporting.intervals import KINDS, Intervals, counts_text
 from fewshot_km.reporting.notes import accuracy_notes, interval_notes, pairwise_notes, state_notes
@@ -140,6 +140,21 @@ def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differenc
     header = ("task", "A − B", "A is", "points", *tests, "P(A > B)", "n", "compares")
     sections = (Section("", tuple(tuple(map(Entry, row)) for row in rows)),)
     return Table(title, header, sections, pairwise_notes(), words=3)
+
+
+def ranking_table(ranking: Ranking | str) -> Table:
+    """A row per method with its mean rank over the tasks; no rows, but the reason, where there are no ranks."""
+    if isinstance(ranking, str):
+        return Table("Ranks", ("method", "mean rank"), (), (ranking,))
+    ordered = sorted(ranking.ranks.items(), key=lambda item: item[1])
+    rows = tuple((Entry(method), Entry(f"{rank:.2f}")) for method, rank in ordered)
+    groups = "; ".join(", ".join(group) for group in ranking.groups())
+    notes = (
+        f"mean rank: over n = {ranking.tasks} tasks, 1 the best, ties share a rank.",
+        f"Friedman's test that all rank alike: p {p_text(ranking.friedman_p)}.",
+        f"Nemenyi's critical difference at 5 %: {ranking.critical_difference:.2f}; not told apart: {groups or 'none'}.",
+    )
+    return Table("Ranks", ("method", "mean rank"), (Section("", rows),), notes)
 
 
 def claims_table(checked: Sequence[CheckedClaim]) -> Table:
