@@ -41,8 +41,8 @@ def print_table(table: Table) -> None:
             _print_part(console, [header[place] for place in kept], [("", rows)], table.words - 1)
     else:
         console.print(Text(table.title, style="bold"))
-    if table.rows and table.header[0] != "task":
-        _print_part(console, table.header, [(part.title, list(part.rows)) for part in table.sections], table.words)
+        if table.rows:
+            _print_part(console, table.header, [(part.title, part.rows) for part in table.sections], table.words)
     for note in table.notes:
         console.print(Padding(Text(note), (0, 0, 0, 2)))
     console.print()

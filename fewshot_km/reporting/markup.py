@@ -4,24 +4,22 @@ import csv
 import html
 import io
 
+from pylatexenc.latexencode import RULE_DICT, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 from tabulate import tabulate
 
 from fewshot_km.reporting.table import Entry, Table
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{character: rf"\{character}" for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "–": "--",
-    "<": "$<$",
-    ">": "$>$",
-    "|": r"\textbar{}",
-    '"': "''",
-}
-"""What LaTeX reads as something else, or has no letter for in its standard fonts."""
+_TO_LATEX = UnicodeToLatexEncoder(
+    conversion_rules=[
+        # as LaTeX's oldest font encoding has other letters in their places
+        UnicodeToLatexConversionRule(
+            RULE_DICT,
+            {ord("<"): r"\ensuremath{<}", ord(">"): r"\ensuremath{>}", ord("|"): r"\ensuremath{|}", ord('"'): "''"},
+        ),
+        "defaults",
+    ],
+    unknown_char_warning=False,
+)
 
 
 def to_markdown(tables: list[Table]) -> str:
@@ -85,8 +83,9 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it is written here."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Text that LaTeX prints as it is written here; a question mark for letters that its standard fonts lack."""
+    known = "".join(letter if letter < "\u0250" or letter in "−–≤≥…" else "?" for letter in text)
+    return str(_TO_LATEX.unicode_to_latex(known))
 
 
 def to_csv(tables: list[Table]) -> str:

@@ -9,6 +9,7 @@ import torch
 from fewshot_km.engine import MetaTraining
 from fewshot_km.engine.meta_train import HistoryRow
 from fewshot_km.grid import Cell, Grid, ResultStore, load_grid
+from fewshot_km.grid.analysis import Analysis
 
 SMALL_GRID = """
 seeds = [0, 1]
@@ -56,6 +57,8 @@ def store_result(
     adapted: int = 7,
     commit: str | None = None,
     partial: str | None = None,
+    episodes: str | None = None,
+    analysis: Analysis | None = None,
 ) -> None:
     training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, [HistoryRow(4, 1.0, 0.4, 0.5, 0.1)])
     results = {
@@ -69,5 +72,8 @@ def store_result(
         "dataset_partial": partial,
         "results": results,
         "environment": {"git_commit": commit, "fewshot_km": "1", "libraries": {"torch": "2"}, "device": "cpu"},
+        "config": cell.config.model_dump(mode="json"),
     }
-    store.write(cell, record, training, accuracies)
+    if episodes is not None:
+        record["test_episodes_digest"] = episodes
+    store.write(cell, record, training, accuracies, analysis)
