@@ -236,11 +236,11 @@ def test_an_interrupt_keeps_finished_cells_and_the_next_run_goes_on(finished: Pa
         assert process.exitcode == 130
     assert said(tmp_path).splitlines()[-1] == "interrupted: the same command goes on from here"
     assert "Traceback" not in said(tmp_path)
-    kept = results(tmp_path / "results" / "small")
-    assert len(kept) in (4, 6)  # the third may have been finished in the meantime
+    kept = len({Path(name).parent for name in results(tmp_path / "results" / "small")})
+    assert kept in (2, 3)  # the third may have been finished in the meantime
     done = fewshot_km("run", "small.toml", folder=tmp_path)
     assert done.returncode == 0
-    assert f"{4 - len(kept) // 2} cells to run, {len(kept) // 2} of the grid left out or done before" in done.stderr
+    assert f"{4 - kept} cells to run, {kept} of the grid left out or done before" in done.stderr
     assert results(tmp_path / "results" / "small") == results(finished / "results" / "small")
 
 
@@ -256,7 +256,7 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest
     shown = CliRunner().invoke(app, ["report", "small.toml"]).stdout
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
-    for text in ("small, glyphs-5w1s", "norm batch", "order second", "iterations 60,000", "km-maml", "1,127,240"):
+    for text in ("Grid small", "settings, glyphs-5w1s", "norm batch", "order second", "iterations 60,000", "km-maml", "1,127,240"):
         assert text in shown
 
 
@@ -266,6 +266,8 @@ def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None
         "run",
         "list",
         "report",
+        "compare",
+        "evaluate",
         "clean",
         "learners",
         "networks",
@@ -347,7 +349,7 @@ def test_a_part_of_a_data_set_and_ones_own_images_run_and_every_result_says_whic
     lines = done.stderr.splitlines()
     assert len([line for line in lines if line.startswith("mini-imagenet: ") and partial in line]) == 1
     assert len([line for line in lines if line.startswith("folder zoo: class folders")]) == 1
-    assert f"data partial: {partial}" in " ".join(done.stdout.split())
+    assert f"mini-imagenet-2w1s: {partial}" in " ".join(done.stdout.split())
 
     task = tmp_path / "results" / "small"
     record = json.loads((task / "mini-imagenet-2w1s" / "anil" / "seed0" / "record.json").read_text())

@@ -27,7 +27,7 @@ def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contra
     rows = tuple((Entry(m), *(entry(task, m) for task in results.tasks)) for m in results.methods)
     published, sources = _published(results)
     sections = (Section("", rows), *([Section("published, not ours", published)] if published else []))
-    header = ("accuracy %", *results.tasks)
+    header = ("accuracy %", *(f"{task} (partial)" if results.partial(task) else task for task in results.tasks))
     notes = (*accuracy_notes(results, intervals, contrasts, kind), *sources, *state_notes(results))
     return Table(f"Grid {results.grid.name}", header, sections, notes)
 

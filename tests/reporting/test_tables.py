@@ -129,6 +129,7 @@ def test_a_part_of_a_data_set_is_said_in_every_row_and_file(grid: Grid, store: R
     said = "partial: 25 of 100 classes, 9 of 600 images"
     assert numbers(report)["data"].tolist() == [said, said]
     headline, _, costs = report.tables()
+    assert headline.header == ("accuracy %", "glyphs-5w1s (partial)")
     assert [row["data"] for row in texts(costs)] == [said, said]
     assert any(note.startswith("partial data: ") and "25 of 100 classes" in note for note in headline.notes)
 
