@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
+from fewshot_km.cli_episodes import episodes_commands
 from fewshot_km.cli_evaluate import evaluate_command
 from fewshot_km.cli_options import Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_run import run, run_command
@@ -72,6 +73,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands, name="data")
 app.add_typer(config_commands, name="config")
+app.add_typer(episodes_commands, name="episodes")
 
 GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")]
 Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
