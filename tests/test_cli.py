@@ -256,7 +256,15 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest
     shown = CliRunner().invoke(app, ["report", "small.toml"]).stdout
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
-    for text in ("Grid small", "settings, glyphs-5w1s", "norm batch", "order second", "iterations 60,000", "km-maml", "1,127,240"):
+    for text in (
+        "Grid small",
+        "settings, glyphs-5w1s",
+        "norm batch",
+        "order second",
+        "iterations 60,000",
+        "km-maml",
+        "1,127,240",
+    ):
         assert text in shown
 
 

@@ -26,6 +26,8 @@ def results_frame(results: GridResults, intervals: Intervals, contrasts: Contras
             for kind in KINDS:
                 interval = intervals.get(task, method, kind)
                 low, high = (interval.low, interval.high) if interval else (None, None)
+                if kind == "open":
+                    row["accuracy_percent_open"] = interval and 100 * interval.mean
                 row |= {
                     f"ci95_low_{kind}": None if low is None else 100 * low,
                     f"ci95_high_{kind}": None if high is None else 100 * high,

@@ -9,6 +9,8 @@ from tabulate import tabulate
 
 from fewshot_km.reporting.table import Entry, Table
 
+WIDE = 7  # columns that fit a page of text in its usual size
+
 _TO_LATEX = UnicodeToLatexEncoder(
     conversion_rules=[
         # as LaTeX's oldest font encoding has other letters in their places
@@ -53,9 +55,8 @@ def _escape_markdown(text: str) -> str:
 
 
 def to_latex(tables: list[Table]) -> str:
-    """The tables for a document with \\usepackage{booktabs}, each a `table` whose caption holds its notes."""
-    head = "% needs \\usepackage{booktabs}; \\resizebox{\\linewidth}{!}{...} around a tabular fits it to a column\n\n"
-    return head + "\n".join(_latex(table) for table in tables)
+    """The tables for a document with \\usepackage{booktabs}, each a `table` with its notes below."""
+    return "% needs \\usepackage{booktabs}\n\n" + "\n".join(_latex(table) for table in tables)
 
 
 def _latex(table: Table) -> str:
@@ -63,7 +64,8 @@ def _latex(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex('. '.join([table.title, *(note.rstrip('.') for note in table.notes)]))}.}}",
+        *([r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] if len(columns) > WIDE else []),
+        rf"\caption{{{escape_latex(table.title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(escape_latex(name) for name in table.header) + r" \\",
@@ -73,7 +75,9 @@ def _latex(table: Table) -> str:
         if section.title:
             lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{escape_latex(section.title)}}}}} \\")
         lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in section.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {escape_latex(' '.join(table.notes))}}}"]
+    lines += [r"\end{table}", ""]
     return "\n".join(lines)
 
 

@@ -20,9 +20,9 @@ def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contra
         if not score.is_known:
             return Entry(score.state or NOTHING)
         interval = intervals.get(task, method, kind)
-        spread = f" {spread_text(interval)}" if interval else ""
+        mean, spread = (interval.mean, f" {spread_text(interval)}") if interval else (score.accuracies.mean(), "")
         state = f" ({score.state})" if score.state else ""
-        return Entry(f"{100 * float(score.accuracies.mean()):.2f}{spread}{state}", method in best[task])
+        return Entry(f"{100 * float(mean):.2f}{spread}{state}", method in best[task])
 
     rows = tuple((Entry(m), *(entry(task, m) for task in results.tasks)) for m in results.methods)
     published, sources = _published(results)
@@ -58,7 +58,10 @@ def interval_table(results: GridResults, intervals: Intervals) -> Table:
 
     def entry(score: Score, kind: Kind) -> Entry:
         interval = intervals.get(score.task, score.method, kind)
-        return Entry(f"{spread_text(interval)} ({counts_text(interval)})" if interval else NOTHING)
+        if interval is None:
+            return Entry(NOTHING)
+        of_its_own = f"{100 * interval.mean:.2f} " if kind == "open" else ""  # these episodes have a mean of their own
+        return Entry(f"{of_its_own}{spread_text(interval)} ({counts_text(interval)})")
 
     rows = tuple(
         (Entry(score.task), Entry(score.method), Entry(f"{100 * float(score.accuracies.mean()):.2f}"),

@@ -85,6 +85,10 @@ def test_two_processes_give_the_results_of_one(tmp_path: Path) -> None:
     expected = load_file(alone.cell_folder(grid.cells[0]) / "weights.safetensors")
     for store in shared:
         assert store.read(grid.cells[0]).record["environment"]["ranks"] == 2
+        analysis = store.read(grid.cells[0]).analysis
+        assert analysis is not None
+        assert len(analysis.open_accuracies) == 5
+        assert [len(found.accuracies) for found in analysis.inner_steps] == [3] * 5
         weights = load_file(store.cell_folder(grid.cells[0]) / "weights.safetensors")
         for name in expected:
             if not name.endswith("conv.bias"):  # no effect under batch norm: rounding, which Adam magnifies
