@@ -60,7 +60,7 @@ def kind_note(kind: Kind, intervals: Sequence[Interval]) -> str:
     said = {
         "episodes": f"episodes: 95 % t interval over n = {counts} test episodes, each averaged over the seeds; "
         "speaks of these trained models only, on episodes drawn with replacement from this pool of images.",
-        "open": f"open: the same over n = {counts} test episodes that share no image, with their own mean: speaks of the data.",
+        "open": f"open: the same over n = {counts} test episodes that share no image; speaks of the data.",
         "seeds": f"seeds: 95 % t interval over n = {counts} independently meta-trained seeds.",
         "hierarchical": f"hierarchical: 95 % bootstrap interval over n = {counts} (seeds x episodes), both resampled.",
     }[kind]
