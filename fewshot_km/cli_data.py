@@ -8,13 +8,11 @@ from rich.filesize import decimal
 
 from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, load_plugins
 from fewshot_km.datasets import DATASETS, Dataset, load_dataset
-from fewshot_km.datasets.fetch import fetch
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.episodes import TaskSpec
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.selection import parse_pairs
-from fewshot_km.reporting.sheets import class_sheet, episode_sheet
 
 data_commands = typer.Typer(
     help="Fetch, look at and check a data set.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -26,6 +24,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set: `fewshot-
 @data_commands.command("fetch")
 def fetch_data(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None:
     """Download a data set to the data root; goes on where an earlier download broke off."""
+    from fewshot_km.datasets.fetch import fetch  # its libraries take a while to import, which only this command needs
+
     load_plugins(plugin)
     DATASETS.get(name)  # raises for an unknown name
     for path in fetch(name, data_root or default_data_root()):
@@ -79,6 +79,8 @@ def show(
     plugin: Plugins = None,
 ) -> None:
     """Draw a sheet of a split's classes, or one episode, as a picture."""
+    from fewshot_km.reporting.sheets import class_sheet, episode_sheet  # as above: matplotlib
+
     if split not in SPLIT_NAMES:
         raise ConfigError(f"--split {split}: allowed: {', '.join(SPLIT_NAMES)}")
     if out.suffix not in (".png", ".pdf", ".svg"):

@@ -1,10 +1,12 @@
 """Shared fixtures: every test has its own cache and data root, so that none reads or writes the user's."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE
@@ -17,9 +19,37 @@ settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
-def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the whole run, whichever of its processes a test is in."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def session_cache(session_folder: Path) -> Path:
     """One cache for the whole run: a bank that several tests need is built once."""
-    return tmp_path_factory.mktemp("cache")
+    folder = session_folder / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(session_folder: Path, session_cache: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A folder of the whole run by its name, and what fills it, which one process of the run does for all."""
+
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = session_folder / name, session_folder / f"{name}.done"
+        with FileLock(session_folder / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setenv(CACHE_ROOT_VARIABLE, str(session_cache))
+                    patch.setenv(DATA_ROOT_VARIABLE, str(folder))
+                    fill(folder)
+                done.touch()
+        return folder
+
+    return filled
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from fewshot_km.cli import app
 from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.grid import ResultStore, load_grid
 from tests.command_line import fewshot_km, said, started
-from tests.grid.made_up import SMALL_GRID, store_result, write_grid
+from tests.grid.made_up import SMALL_GRID, results, store_result, write_grid
 from tests.grid.test_survival import until
 
 InProcess = Callable[..., Any]
@@ -29,10 +29,10 @@ RUN_BENCHMARKS = Path(__file__).resolve().parents[1] / "run_benchmarks.py"
 FIRST_ORDER_MAML = Path(__file__).with_name("first_order_maml.py")
 
 
-def as_a_user_does(*arguments: object, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def as_a_user_does(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in `folder`, imports and all; warnings are errors there too."""
     command = [sys.executable, "-W", "error", RUN_BENCHMARKS, *arguments]
-    environment = os.environ | {"COLUMNS": "200"} | variables
+    environment = os.environ | {"COLUMNS": "200"}
     return subprocess.run(
         list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
@@ -46,22 +46,18 @@ def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
     return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def results(folder: Path) -> dict[str, bytes]:
-    """What must not depend on the run: per-episode accuracies and weights, by path."""
-    kept = ("test_episodes.csv", "weights.safetensors", "analysis.json")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.name in kept}
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+def finished(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A folder in which the small grid has run."""
-    folder = tmp_path_factory.mktemp("finished")
-    write_grid(folder)
-    done = as_a_user_does("run", "small.toml", folder=folder, FEWSHOT_KM_CACHE=str(session_cache))
-    assert done.returncode == 0, done.stderr
-    assert "± episodes" in done.stdout
-    assert "[4/4] glyphs-5w1s/km-maml/seed1: test accuracy" in done.stderr
-    return folder
+
+    def fill(folder: Path) -> None:
+        write_grid(folder)
+        done = as_a_user_does("run", "small.toml", folder=folder)
+        assert done.returncode == 0, done.stderr
+        assert "± episodes" in done.stdout
+        assert "[4/4] glyphs-5w1s/km-maml/seed1: test accuracy" in done.stderr
+
+    return once("finished", fill)
 
 
 def test_the_same_grid_gives_the_same_bytes_elsewhere(finished: Path, tmp_path: Path) -> None:

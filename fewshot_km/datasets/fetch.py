@@ -3,9 +3,7 @@
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pooch  # type: ignore[import-untyped]  # it ships no types
 import requests
@@ -13,47 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from fewshot_km.datasets.base import DATASETS
+from fewshot_km.datasets.remote_files import FETCHABLE, RemoteFile
 from fewshot_km.errors import DataError
 
 CHUNK_BYTES = 1 << 16  # small enough that a cut connection loses next to nothing
 TIMEOUT_S = (10.0, 30.0)  # to connect, and between two chunks; the whole may take as long as it takes
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A published file: where it is, its MD5 as published, and the folder under the data root that it belongs in."""
-
-    url: str
-    md5: str
-    folder: str
-
-    @property
-    def name(self) -> str:
-        """The file's name, the last part of its address."""
-        return urlsplit(self.url).path.rpartition("/")[2]
-
-    def places(self, data_root: Path) -> tuple[Path, Path]:
-        """Where the file may lie: at the data root itself, or in its folder there, which is where it is fetched to."""
-        return data_root / self.name, data_root / self.folder / self.name
-
-
-_OMNIGLOT_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
-OMNIGLOT_FILES = (
-    RemoteFile(f"{_OMNIGLOT_URL}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718", "omniglot"),
-    RemoteFile(f"{_OMNIGLOT_URL}/images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811", "omniglot"),
-)
-_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-CIFAR100_FILES = (RemoteFile(_CIFAR_URL, "eb9058c3a382ffc7106e4002c42a8d85", "cifar-100"),)
-_CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
-CUB_FILES = (RemoteFile(_CUB_URL, "97eceeb196236b17998738112f37df78", "cub"),)
-
-FETCHABLE: Mapping[str, Sequence[RemoteFile]] = {
-    "omniglot": OMNIGLOT_FILES,
-    "omniglot-vinyals": OMNIGLOT_FILES,
-    "cifar-fs": CIFAR100_FILES,
-    "fc100": CIFAR100_FILES,
-    "cub": CUB_FILES,
-}
 
 
 def fetch(name: str, data_root: Path, fetchable: Mapping[str, Sequence[RemoteFile]] = FETCHABLE) -> list[Path]:

@@ -13,9 +13,9 @@ from fewshot_km.datasets.archives import open_tree
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.bank_cache import Prepared, in_threads, prepare, write_bank
 from fewshot_km.datasets.base import DATASETS, Dataset
-from fewshot_km.datasets.fetch import OMNIGLOT_FILES
 from fewshot_km.datasets.file_trees import FileTree, sort_key
 from fewshot_km.datasets.image_files import describe_damage
+from fewshot_km.datasets.remote_files import OMNIGLOT_FILES
 from fewshot_km.datasets.splits import make_splits, read_class_lists
 from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
 from fewshot_km.errors import DataError

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.datasets.fetch import FETCHABLE
+from fewshot_km.datasets.remote_files import FETCHABLE
 from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.errors import DataError

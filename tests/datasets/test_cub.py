@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.datasets.fetch import FETCHABLE
 from fewshot_km.datasets.published import check_complete
+from fewshot_km.datasets.remote_files import FETCHABLE
 from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.errors import DataError

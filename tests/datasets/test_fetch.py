@@ -11,7 +11,8 @@ import pytest
 
 import fewshot_km.datasets.omniglot  # noqa: F401 - registers the data sets that fetch knows
 from fewshot_km.datasets.base import DATASETS
-from fewshot_km.datasets.fetch import FETCHABLE, RemoteFile, fetch
+from fewshot_km.datasets.fetch import fetch
+from fewshot_km.datasets.remote_files import FETCHABLE, RemoteFile
 from fewshot_km.errors import DataError, UnknownNameError
 
 CONTENT = bytes(range(256)) * 1200 + b"the end"  # several chunks long

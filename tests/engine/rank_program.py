@@ -1,4 +1,4 @@
-"""One rank of a meta-training in float64: python -m tests.engine.rank_program RANK SIZE MEETING OUT EXECUTION."""
+"""One rank of meta-trainings in float64: python -m tests.engine.rank_program RANK SIZE MEETING FOLDER."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,7 @@ from fewshot_km.learners import InnerLoop, Params, build_learner
 from tests.engine.noise import DoubleSampler, noise_sampler
 from tests.networks_under_test import SMALL_STRIDED
 
+TRAINED_BY = ("plain", "vmap")
 OUTER = OuterLoop(lr=0.01, meta_batch=4, iterations=20, steps=2, clip_value=None, validate_every=10)
 
 
@@ -35,9 +36,11 @@ def train(engine: Engine, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    rank, size, meeting, out, execution = sys.argv[1:]
+    rank, size, meeting, folder = sys.argv[1:]
     torch.set_num_threads(1)
     learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
     ranks = join(int(rank), int(size), torch.device("cpu"), f"file://{meeting}")
-    train(Engine(learner, training=execution, testing=execution, ranks=ranks), Path(out))
+    for execution in TRAINED_BY:
+        engine = Engine(learner, training=execution, testing=execution, ranks=ranks)
+        train(engine, Path(folder) / f"{execution}{rank}.npz")
     leave()

@@ -39,6 +39,17 @@ episodes = 5
 """
 
 
+LONG_GRID = (
+    SMALL_GRID.replace("iterations = 4", "iterations = 100").replace("every = 2", "every = 50").replace("[0, 1]", "[0]")
+)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What must not depend on the run: per-episode accuracies and weights, by path."""
+    kept = ("test_episodes.csv", "weights.safetensors", "analysis.json")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.name in kept}
+
+
 def write_grid(folder: Path, text: str = SMALL_GRID, name: str = "small") -> Path:
     path = folder / f"{name}.toml"
     path.write_text(text, encoding="utf-8")

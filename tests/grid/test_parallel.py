@@ -4,63 +4,45 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.command_line import run, said, start
-from tests.grid.made_up import SMALL_GRID, write_grid
-from tests.grid.test_survival import kept, until
+from tests.grid.made_up import LONG_GRID, SMALL_GRID, results, write_grid
+from tests.grid.test_survival import until
 
 RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
-LONG = (
-    SMALL_GRID.replace("iterations = 4", "iterations = 100").replace("every = 2", "every = 50").replace("[0, 1]", "[0]")
-)
 
 pytestmark = pytest.mark.slow
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    names = ("test_episodes.csv", "weights.safetensors", "analysis.json")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.name in names}
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> dict[str, bytes]:
-    """One cell after the other."""
-    folder = tmp_path_factory.mktemp("expected")
-    write_grid(folder, LONG)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEWSHOT_KM_CACHE", str(session_cache))
-        patch.setenv("FEWSHOT_KM_DATA", str(folder))
-        assert run(folder, *RUN) == 0, said(folder)
-    return results(folder / "results")
 
 
 def owners(folder: Path) -> list[int]:
     return [json.loads(file.read_text())["process"] for file in folder.rglob("owner.json")]
 
 
-def test_a_lost_worker_costs_nothing_but_time(tmp_path: Path, expected: dict[str, bytes]) -> None:
-    write_grid(tmp_path, LONG)
+def both_train(folder: Path) -> bool:
+    """Whether two cells have kept more than the state before their first iteration."""
+    return len(list(folder.rglob("previous.safetensors"))) == 2
+
+
+def test_a_lost_worker_costs_nothing_but_time(tmp_path: Path, long_results: dict[str, bytes]) -> None:
+    write_grid(tmp_path, LONG_GRID)
     process = start(tmp_path, *RUN, "--jobs", 2, "--checkpoint-every", 0.2)
-    until(process, tmp_path, lambda: len(kept(tmp_path)) == 2)
-    time.sleep(0.3)
+    until(process, tmp_path, lambda: both_train(tmp_path))
     os.kill(owners(tmp_path)[0], signal.SIGKILL)
     process.join(180)
     assert process.exitcode == 0, said(tmp_path)
     assert "its process ended (exit code -9); another one goes on with it" in said(tmp_path)
     assert re.search(r"\[\d/2\] \S+: goes on after iteration [1-9]\d* of 100", said(tmp_path))
-    assert results(tmp_path / "results") == expected
+    assert results(tmp_path / "results") == long_results
 
 
-def test_an_interrupt_keeps_what_all_have_done(tmp_path: Path, expected: dict[str, bytes]) -> None:
-    write_grid(tmp_path, LONG)
-    process = start(tmp_path, *RUN, "--jobs", 2)
-    until(process, tmp_path, lambda: len(kept(tmp_path)) == 2)
+def test_an_interrupt_keeps_what_all_have_done(tmp_path: Path, long_results: dict[str, bytes]) -> None:
+    write_grid(tmp_path, LONG_GRID)
+    process = start(tmp_path, *RUN, "--jobs", 2, "--checkpoint-every", 0.2)
+    until(process, tmp_path, lambda: both_train(tmp_path))
     workers = owners(tmp_path)
-    time.sleep(0.3)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
@@ -70,7 +52,7 @@ def test_an_interrupt_keeps_what_all_have_done(tmp_path: Path, expected: dict[st
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     assert run(tmp_path, *RUN, "--jobs", 2) == 0, said(tmp_path)
     assert len(re.findall(r"goes on after iteration [1-9]", said(tmp_path))) == 2
-    assert results(tmp_path / "results") == expected
+    assert results(tmp_path / "results") == long_results
 
 
 def test_a_cell_that_kills_its_process_each_time_is_marked_failed(tmp_path: Path) -> None:

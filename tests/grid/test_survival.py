@@ -37,19 +37,16 @@ def result(folder: Path) -> list[object]:
 
 
 def undisturbed(folder: Path, text: str) -> list[object]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     write_grid(folder, text)
     assert run(folder, *RUN) == 0, said(folder)
     return result(folder)
 
 
 @pytest.fixture(scope="module")
-def long_result(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> list[object]:
+def long_result(once: Callable[[str, Callable[[Path], object]], Path]) -> list[object]:
     """What an undisturbed run of LONG gives."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEWSHOT_KM_CACHE", str(session_cache))
-        patch.setenv("FEWSHOT_KM_DATA", str(session_cache))
-        return undisturbed(tmp_path_factory.mktemp("long") / "undisturbed", LONG)
+    return result(once("survival", lambda folder: undisturbed(folder, LONG)))
 
 
 def until(process: BaseProcess, folder: Path, condition: Callable[[], object]) -> None:
