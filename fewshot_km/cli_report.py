@@ -2,18 +2,24 @@
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fewshot_km.cli_options import GridName, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_tables import print_table
+from fewshot_km.datasets.storage import write_text
+from fewshot_km.errors import ConfigError
 from fewshot_km.grid import ResultStore, find_grid, load_grid
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.selection import parse_settings
 from fewshot_km.reporting.markup import to_html, to_latex, to_markdown
-from fewshot_km.reporting.report import make_report
+from fewshot_km.reporting.page import report_page
+from fewshot_km.reporting.report import Report, make_report
 from fewshot_km.reporting.statistics import Kind
+
+PAGE = "report.html"
 
 
 class TableFormat(StrEnum):
@@ -41,12 +47,23 @@ def report_command(
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Test the orderings that the paper states.")
     ] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write one HTML page with everything, to be opened in a browser.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The page's file.", show_default="report.html beside the results")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Print the tables of a grid from its stored results."""
+    """Print the tables of a grid from its stored results, or write a page with everything that is known of it."""
+    if out is not None and not html:
+        raise ConfigError("--out names the page's file: it needs --html")
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     report = make_report(loaded, ResultStore(results, loaded.name), kind=interval)
+    if html:
+        print(_write_page(report, out or report.results.folder / PAGE))
+        return
     if table_format is TableFormat.CSV:
         sys.stdout.write(report.csv())
         return
@@ -58,3 +75,13 @@ def report_command(
         return
     render = {TableFormat.MD: to_markdown, TableFormat.LATEX: to_latex, TableFormat.HTML: to_html}[table_format]
     sys.stdout.write(render(tables))
+
+
+def _write_page(report: Report, path: Path) -> Path:
+    """Write the page whole or not at all; raises ConfigError where it cannot be written."""
+    page = report_page(report)
+    try:
+        write_text(path, page)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror or error}); name another with --out") from error
+    return path
