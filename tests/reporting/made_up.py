@@ -74,12 +74,12 @@ def analysis(cell: Cell) -> Analysis:
 
 
 def made_up_store(folder: Path, analysed: bool = True) -> tuple[Grid, ResultStore]:
-    """Every cell done but the first task's last two: one failed for a hostile reason, one is to do."""
+    """Every cell done but two of the first task and seed 1: anil failed, for a hostile reason, and km-maml is to do."""
     grid = small_grid(folder, GRID)
     store = ResultStore(folder / "results", grid.name)
     random = np.random.default_rng(0)
-    *done, failed, _ = [cell for cell in grid.cells if cell.task == grid.cells[0].task]
-    for place, cell in enumerate([*done, *(cell for cell in grid.cells if cell.task != grid.cells[0].task)]):
+    failed, to_do = grid.cells[3], grid.cells[5]
+    for place, cell in enumerate([cell for cell in grid.cells if cell not in (failed, to_do)]):
         accuracies = np.round(random.uniform(0.4, 0.8, 40) * 25) / 25 + 0.04 * (place % 3)
         store_result(store, cell, accuracies, adapted=100 * 10 ** (place % 3))
         if analysed:
