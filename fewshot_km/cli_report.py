@@ -41,12 +41,22 @@ def report_command(
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Test the orderings that the paper states.")
     ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write pictures as SVG, PDF and PNG into results/<grid>/figures.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Print the tables of a grid from its stored results."""
+    """Print the tables of a grid from its stored results, or draw its pictures."""
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
-    report = make_report(loaded, ResultStore(results, loaded.name), kind=interval)
+    store = ResultStore(results, loaded.name)
+    report = make_report(loaded, store, kind=interval)
+    if figures:
+        from fewshot_km.reporting.pictures import draw_pictures, save_pictures  # tables need no matplotlib
+
+        for path in save_pictures(draw_pictures(report), store.folder / "figures"):
+            print(path)
+        return
     if table_format is TableFormat.CSV:
         sys.stdout.write(report.csv())
         return
