@@ -1,9 +1,10 @@
 """The command `fewshot-km report`: tables, comparisons, claims, pictures and pages from stored results."""
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,9 +16,11 @@ from fewshot_km.grid import ResultStore, find_grid, load_grid
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.selection import parse_settings
 from fewshot_km.reporting.markup import to_html, to_latex, to_markdown
-from fewshot_km.reporting.page import report_page
 from fewshot_km.reporting.report import Report, make_report
 from fewshot_km.reporting.statistics import Kind
+
+if TYPE_CHECKING:
+    from fewshot_km.reporting.pictures import Picture
 
 PAGE = "report.html"
 
@@ -47,6 +50,9 @@ def report_command(
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Test the orderings that the paper states.")
     ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write pictures as SVG, PDF and PNG into results/<grid>/figures.")
+    ] = False,
     html: Annotated[
         bool, typer.Option("--html", help="Write one HTML page with everything, to be opened in a browser.")
     ] = False,
@@ -55,14 +61,21 @@ def report_command(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Print the tables of a grid from its stored results, or write a page with everything that is known of it."""
+    """Print the tables of a grid from its stored results, or draw its pictures, or write a page with everything."""
     if out is not None and not html:
         raise ConfigError("--out names the page's file: it needs --html")
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
-    report = make_report(loaded, ResultStore(results, loaded.name), kind=interval)
-    if html:
-        print(_write_page(report, out or report.results.folder / PAGE))
+    store = ResultStore(results, loaded.name)
+    report = make_report(loaded, store, kind=interval)
+    if figures or html:
+        from fewshot_km.reporting.pictures import draw_pictures, save_pictures  # tables need no matplotlib
+
+        pictures = draw_pictures(report)
+        if figures:
+            print(*save_pictures(pictures, store.folder / "figures"), sep="\n")
+        if html:
+            print(_write_page(report, pictures, out or store.folder / PAGE))
         return
     if table_format is TableFormat.CSV:
         sys.stdout.write(report.csv())
@@ -77,9 +90,11 @@ def report_command(
     sys.stdout.write(render(tables))
 
 
-def _write_page(report: Report, path: Path) -> Path:
+def _write_page(report: Report, pictures: Sequence["Picture"], path: Path) -> Path:
     """Write the page whole or not at all; raises ConfigError where it cannot be written."""
-    page = report_page(report)
+    from fewshot_km.reporting.page import report_page
+
+    page = report_page(report, pictures)
     try:
         write_text(path, page)
     except OSError as error:

@@ -21,6 +21,7 @@ from fewshot_km.grid.analysis import EXAMPLES, Analysis, LayerKernels, StepAccur
 from fewshot_km.grid.example_images import write_examples
 from fewshot_km.reporting.grid_results import read_results
 from fewshot_km.reporting.page import report_page
+from fewshot_km.reporting.pictures import draw_pictures
 from fewshot_km.reporting.report import report_results
 
 GRID = """
@@ -146,7 +147,8 @@ def main() -> None:
         results = timed("reading", lambda: read_results(grid, store))
         report = timed("comparisons", lambda: report_results(results))
         timed("tables and intervals", lambda: [*report.tables(), report.pairwise(), report.claims_table()])
-        page = timed("page", lambda: report_page(report))
+        pictures = timed("pictures", lambda: draw_pictures(report))
+        page = timed("page, with pictures as SVG", lambda: report_page(report, pictures))
         print(f"in all: {time.perf_counter() - began:.2f} s, {len(page) / 1e6:.2f} MB")
 
 

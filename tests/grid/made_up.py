@@ -1,6 +1,8 @@
 """Small grids and results for tests of grids, stores, tables and the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,7 @@ import torch
 from fewshot_km.engine import MetaTraining
 from fewshot_km.engine.meta_train import HistoryRow
 from fewshot_km.grid import Cell, Grid, ResultStore, load_grid
+from fewshot_km.grid.analysis import Analysis
 
 SMALL_GRID = """
 seeds = [0, 1]
@@ -56,8 +59,11 @@ def store_result(
     adapted: int = 7,
     commit: str | None = None,
     partial: str | None = None,
+    val_accuracies: Mapping[int, float] = MappingProxyType({4: 0.5}),
+    analysis: Analysis | None = None,
 ) -> None:
-    training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, [HistoryRow(4, 1.0, 0.4, 0.5, 0.1)])
+    history = [HistoryRow(iteration, 1.0, 0.4, accuracy, 0.1) for iteration, accuracy in val_accuracies.items()]
+    training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, history)
     results = {
         "test_accuracy": float(accuracies.mean()),
         "test_episodes": len(accuracies),
@@ -70,4 +76,4 @@ def store_result(
         "results": results,
         "environment": {"git_commit": commit, "fewshot_km": "1", "libraries": {"torch": "2"}, "device": "cpu"},
     }
-    store.write(cell, record, training, accuracies)
+    store.write(cell, record, training, accuracies, analysis)

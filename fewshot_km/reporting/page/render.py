@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -15,6 +14,7 @@ from fewshot_km.grid import Grid, shipped_grids
 from fewshot_km.reporting.page.cells import CellFacts, cell_facts
 from fewshot_km.reporting.page.examples import Viewer, task_viewer, viewer_data
 from fewshot_km.reporting.page.visible import visible
+from fewshot_km.reporting.picture import Picture, svg_text
 from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.table import Table
 from fewshot_km.reporting.verdicts import best_sentence, claim_sentence, contrast_sentence, ranking_sentences
@@ -25,21 +25,7 @@ CELLS = Table(
 )
 
 
-@dataclass(frozen=True)
-class PagePicture:
-    """A picture of the page: `svg` is the text of an SVG file."""
-
-    title: str
-    caption: str
-    svg: str
-
-    @property
-    def source(self) -> str:
-        """The picture as a data: URI; a browser runs no script in an image, whatever stands in it."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
-
-
-def report_page(report: Report, pictures: Sequence[PagePicture] = ()) -> str:
+def report_page(report: Report, pictures: Sequence[Picture] = ()) -> str:
     """The whole page: one file that asks for nothing, with the same bytes from the same results.
 
     Every text is escaped, and nothing but the page's own script can run in it: its Content-Security-Policy says so.
@@ -63,7 +49,7 @@ def report_page(report: Report, pictures: Sequence[PagePicture] = ()) -> str:
         verdicts=_verdicts(report),
         claims=[claim_sentence(checked) for checked in report.claims],
         ranking=ranking_sentences(report.ranking),
-        pictures=pictures,
+        pictures=[(picture, _data_uri(picture)) for picture in pictures],
         command=_grid_argument(results.grid),
         viewers=viewers,
         viewer_data={task: viewer_data(viewer) for task, viewer in viewers.items() if isinstance(viewer, Viewer)},
@@ -83,6 +69,11 @@ def _environment() -> Environment:
     )
     environment.tests["shown"] = lambda value: isinstance(value, Viewer)
     return environment
+
+
+def _data_uri(picture: Picture) -> str:
+    """The picture as an image: a browser runs no script in one, whatever stands in it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg_text(picture).encode()).decode()}"
 
 
 def _file(name: str) -> str:
