@@ -1,22 +1,30 @@
 """The command `fewshot-km report`: tables, comparisons, claims, pictures and pages from stored results."""
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fewshot_km.cli_options import GridName, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_tables import print_table
+from fewshot_km.datasets.storage import write_text
+from fewshot_km.errors import ConfigError
 from fewshot_km.grid import ResultStore, find_grid, load_grid
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.selection import parse_settings
 from fewshot_km.reporting.compared_stores import compare_stores, compared_table
 from fewshot_km.reporting.markup import to_csv, to_html, to_latex, to_markdown
-from fewshot_km.reporting.report import make_report
+from fewshot_km.reporting.report import Report, make_report
 from fewshot_km.reporting.statistics import Kind
 from fewshot_km.reporting.table import Table
+
+if TYPE_CHECKING:
+    from fewshot_km.reporting.pictures import Picture
+
+PAGE = "report.html"
 
 
 class TableFormat(StrEnum):
@@ -51,12 +59,33 @@ def report_command(
             "columns method, task, episode, accuracy, episodes, and perhaps seed; may be repeated."
         ),
     ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write pictures as SVG, PDF and PNG into results/<grid>/figures.")
+    ] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write one HTML page with everything, to be opened in a browser.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The page's file.", show_default="report.html beside the results")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Print the tables of a grid from its stored results."""
+    """Print the tables of a grid from its stored results, or draw its pictures, or write a page with everything."""
+    if out is not None and not html:
+        raise ConfigError("--out names the page's file: it needs --html")
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
-    report = make_report(loaded, ResultStore(results, loaded.name), others or (), interval)
+    store = ResultStore(results, loaded.name)
+    report = make_report(loaded, store, others or (), interval)
+    if figures or html:
+        from fewshot_km.reporting.pictures import draw_pictures, save_pictures  # tables need no matplotlib
+
+        pictures = draw_pictures(report)
+        if figures:
+            print(*save_pictures(pictures, store.folder / "figures"), sep="\n")
+        if html:
+            print(_write_page(report, pictures, out or store.folder / PAGE))
+        return
     asked = [
         *([report.pairwise(), report.ranks()] if pairwise else []),
         *([report.claims_table()] if check_claims else []),
@@ -90,3 +119,15 @@ def _show(tables: list[Table], table_format: TableFormat) -> None:
         TableFormat.HTML: to_html,
     }[table_format]
     sys.stdout.write(write(tables))
+
+
+def _write_page(report: Report, pictures: Sequence["Picture"], path: Path) -> Path:
+    """Write the page whole or not at all; raises ConfigError where it cannot be written."""
+    from fewshot_km.reporting.page import report_page
+
+    page = report_page(report, pictures)
+    try:
+        write_text(path, page)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror or error}); name another with --out") from error
+    return path

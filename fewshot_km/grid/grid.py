@@ -42,10 +42,11 @@ SECTIONS: dict[str, type[Section]] = {
 
 SHARED_BY_LEARNERS = ("validation", "test")
 
-# a folder's name; table.md lies beside those of tasks, test_examples.json beside those of learners
-_LABEL = re.compile(r"(?!table\.|test_examples\.)[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
+# a folder's name; table.md and report.html lie beside those of tasks, test_examples.json beside those of learners
+_LABEL = re.compile(r"(?!table\.|report\.|test_examples\.)[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 _LABEL_RULE = (
-    "becomes a folder: use at most 100 letters, digits and ._+=-, and do not begin with 'table.' or 'test_examples.'"
+    "becomes a folder: use at most 100 letters, digits and ._+=-, and do not begin with 'table.', 'report.' or "
+    "'test_examples.'"
 )
 
 

@@ -26,11 +26,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from fewshot_km.datasets.storage import write_text
-from fewshot_km.engine import MetaTraining
+from fewshot_km.engine import HistoryRow, MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.analysis import Analysis
 from fewshot_km.grid.grid import Cell
-from fewshot_km.grid.unfinished import UnfinishedCell, history_csv
+from fewshot_km.grid.unfinished import UnfinishedCell, history_csv, read_history
 from fewshot_km.learners import Params
 
 ANALYSIS = "analysis.json"
@@ -40,11 +40,12 @@ State = Literal["done", "failed", "to do"]
 
 @dataclass(frozen=True)
 class StoredCell:
-    """What a report needs of a finished cell: its record, the accuracy of every test episode, its analysis, if any."""
+    """What a report needs of a finished cell: record, accuracy of every test episode, analysis if any, history."""
 
     record: Mapping[str, Any]
     accuracies: npt.NDArray[np.float64]
     analysis: Analysis | None = None  # cells that were finished before there was one
+    history: tuple[HistoryRow, ...] = ()  # of cells that were read from a store, never empty
 
 
 class ResultStore:
@@ -190,12 +191,13 @@ def read_folder(folder: Path) -> StoredCell:
             rows = csv.reader(file)  # not DictReader, which takes four times as long
             place = next(rows, []).index("accuracy")
             accuracies = np.array([float(row[place]) for row in rows])
+        history = read_history(folder / "history.csv")
         whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error
     if not whole:
         raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
-    return StoredCell(record, accuracies, _read_analysis(folder / ANALYSIS))
+    return StoredCell(record, accuracies, _read_analysis(folder / ANALYSIS), history)
 
 
 def _read_analysis(path: Path) -> Analysis | None:

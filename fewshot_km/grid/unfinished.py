@@ -8,6 +8,7 @@ checkpoint.safetensors  the state of meta-training; previous.safetensors, the on
 history.csv             meta-training so far
 """
 
+import csv
 import json
 import os
 import platform
@@ -32,6 +33,7 @@ from fewshot_km.grid.stopping import Stop, StoppedRun
 CLAIM = "claim"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 ATTEMPTS = 10  # to lock a folder that others remove
+MEASURED = ("train_loss", "train_accuracy", "val_accuracy", "seconds")  # of HistoryRow, after the iteration
 PERIOD_SECONDS = 60.0  # a minute's work is little to lose, and writing takes some hundredths of a second
 
 
@@ -187,6 +189,14 @@ class Checkpoints:
 def history_csv(rows: Sequence[HistoryRow]) -> str:
     """The course of meta-training, a line for each validation."""
     return str(pd.DataFrame([asdict(row) for row in rows]).to_csv(index=False, lineterminator="\n"))
+
+
+def read_history(path: Path) -> tuple[HistoryRow, ...]:
+    """What `history_csv` wrote; raises OSError, or ValueError, KeyError or TypeError for anything else."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            HistoryRow(int(row["iteration"]), *(float(row[name]) for name in MEASURED)) for row in csv.DictReader(file)
+        )
 
 
 def now() -> str:

@@ -66,7 +66,11 @@ class Report:
 
 def make_report(grid: Grid, store: ResultStore, others: Sequence[Path] = (), kind: Kind | None = None) -> Report:
     """Read the results of a grid and compare them; raises DataError where nothing is done, or a result is damaged."""
-    results = read_results(grid, store, others)
+    return report_results(read_results(grid, store, others), kind)
+
+
+def report_results(results: GridResults, kind: Kind | None = None) -> Report:
+    """Compare results that were read; `kind` None: over seeds where there are five of them, else over episodes."""
     intervals = Intervals(results)
     contrasts = contrast_all(results)
     return Report(

@@ -1,6 +1,8 @@
 """Small grids and results for tests of grids, stores, tables and the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -69,9 +71,11 @@ def store_result(
     commit: str | None = None,
     partial: str | None = None,
     episodes: str | None = None,
+    val_accuracies: Mapping[int, float] = MappingProxyType({4: 0.5}),
     analysis: Analysis | None = None,
 ) -> None:
-    training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, [HistoryRow(4, 1.0, 0.4, 0.5, 0.1)])
+    history = [HistoryRow(iteration, 1.0, 0.4, accuracy, 0.1) for iteration, accuracy in val_accuracies.items()]
+    training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, history)
     results = {
         "test_accuracy": float(accuracies.mean()),
         "test_episodes": len(accuracies),

@@ -1,0 +1,114 @@
+"""The page: what a report says, put into the template."""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fewshot_km.grid import Grid, shipped_grids
+from fewshot_km.reporting.page.cells import CellFacts, cell_facts
+from fewshot_km.reporting.page.examples import Viewer, task_viewer, viewer_data
+from fewshot_km.reporting.page.visible import visible
+from fewshot_km.reporting.picture import Picture, svg_text
+from fewshot_km.reporting.report import Report
+from fewshot_km.reporting.table import Table
+from fewshot_km.reporting.verdicts import best_sentence, claim_sentence, contrast_sentence, ranking_sentences
+
+FOLDER = "page"
+CELLS = Table(
+    "Cells", ("task", "method", "seed", "state", "accuracy %", "iterations", "training s", "test s", "ended"), (), (), 4
+)
+
+
+def report_page(report: Report, pictures: Sequence[Picture] = ()) -> str:
+    """The whole page: one file that asks for nothing, with the same bytes from the same results.
+
+    Every text is escaped, and nothing but the page's own script can run in it: its Content-Security-Policy says so.
+    Raises DataError where the example images are damaged.
+    """
+    results = report.results
+    cells = cell_facts(results)
+    viewers = {task: task_viewer(results, task) for task in results.tasks}
+    script = _file("report.js")
+    headline, intervals, costs = report.tables()
+    return _environment().get_template("report.html.j2").render(
+        grid=results.grid,
+        style=Markup(_file("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        counts=_counts(cells, report),
+        headline=headline,
+        intervals=intervals,
+        costs=costs,
+        pairwise=report.pairwise(),
+        verdicts=_verdicts(report),
+        claims=[claim_sentence(checked) for checked in report.claims],
+        ranking=ranking_sentences(report.ranking),
+        pictures=[(picture, _data_uri(picture)) for picture in pictures],
+        command=_grid_argument(results.grid),
+        viewers=viewers,
+        viewer_data={task: viewer_data(viewer) for task, viewer in viewers.items() if isinstance(viewer, Viewer)},
+        cells=cells,
+        cells_head=CELLS,
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fewshot_km.reporting", FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["shown"] = lambda value: isinstance(value, Viewer)
+    return environment
+
+
+def _data_uri(picture: Picture) -> str:
+    """The picture as an image: a browser runs no script in one, whatever stands in it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg_text(picture).encode()).decode()}"
+
+
+def _file(name: str) -> str:
+    return (files("fewshot_km.reporting") / FOLDER / name).read_text(encoding="utf-8")
+
+
+def _counts(cells: Sequence[CellFacts], report: Report) -> str:
+    """How much there is, in words."""
+    states = Counter(cell.state for cell in cells)
+    episodes = sorted({cell.cell.config.test.episodes for cell in cells})
+    said = [
+        f"{states['done']} of {len(cells)} cells done",
+        *(f"{states[s]} {s}" for s in ("failed", "to do") if states[s]),
+    ]
+    results = report.results
+    size = [_plural(len(results.tasks), "task"), _plural(len(results.methods), "method")]
+    size += [f"{' or '.join(f'{n:,}' for n in episodes)} test episodes each"]
+    return f"{', '.join(said)}. {', '.join(size)}."
+
+
+def _plural(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _verdicts(report: Report) -> Mapping[str, Mapping[str, Any]]:
+    """By task: which method is best, and each comparison."""
+    return {
+        task: {
+            "best": best_sentence(report.results, report.contrasts, task),
+            "sentences": [contrast_sentence(one) for one in report.contrasts.all if one.task == task],
+        }
+        for task in report.results.tasks
+    }
+
+
+def _grid_argument(grid: Grid) -> str:
+    """How the grid is named on the command line."""
+    return grid.name if grid.name in shipped_grids() else f"{grid.name}.toml"

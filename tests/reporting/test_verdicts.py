@@ -1,0 +1,89 @@
+"""Verdicts in words, against numbers known beforehand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fewshot_km.reporting.comparisons import Contrast, Ranking
+from fewshot_km.reporting.published import CheckedClaim, Claim
+from fewshot_km.reporting.report import make_report
+from fewshot_km.reporting.statistics import compare_paired
+from fewshot_km.reporting.verdicts import best_sentence, claim_sentence, contrast_sentence, ranking_sentences
+from tests.reporting.made_up import made_up_store
+
+BASE = np.linspace(0.4, 0.6, 600)
+STEPS = np.tile([0.01, 0.03], 300)  # mean 2 points, standard deviation 1 point
+REACH = 100 * stats.t.ppf(0.975, 599) * STEPS.std(ddof=1) / np.sqrt(600)
+MODELS = "This compares trained models, not algorithms: that takes five seeds or more of both."
+
+
+def contrast(second: np.ndarray, p: float, seeds: int = 0) -> Contrast:
+    over_seeds = compare_paired(BASE[:seeds] + STEPS[:seeds], BASE[:seeds]) if seeds else None
+    return Contrast("letters", "anil", "maml", compare_paired(BASE, second), over_seeds, p)
+
+
+def test_the_better_one_comes_first() -> None:
+    said = (
+        f"is better than {{}} on letters by 2.00 ± {REACH:.2f} points over the same 600 test episodes (Holm p < 0.0001)"
+    )
+    assert contrast_sentence(contrast(BASE - STEPS, 1e-9)) == f"anil {said.format('maml')}. {MODELS}"
+    assert contrast_sentence(contrast(BASE + STEPS, 1e-9)) == f"maml {said.format('anil')}. {MODELS}"
+
+
+def test_what_is_not_significant_is_not_better() -> None:
+    sentence = contrast_sentence(contrast(BASE + STEPS, 0.0501))
+    assert sentence.startswith("maml and anil cannot be told apart on letters: the first minus the second is +2.00 ± ")
+    assert "Holm p = 0.0501" in sentence
+    assert "better" not in sentence
+
+
+def test_no_difference_at_all_is_said() -> None:
+    assert "is +0.00 ± 0.00 points" in contrast_sentence(contrast(BASE, 1.0))
+
+
+def test_five_seeds_speak_of_algorithms() -> None:
+    sentence = contrast_sentence(contrast(BASE, 0.012, seeds=5))
+    assert "by 1.80 ± 1.36 points over 5 seeds that both were trained with (Holm p = 0.0120)" in sentence
+    assert sentence.endswith("This compares the algorithms, as they are set here.")
+
+
+@pytest.mark.parametrize("shift", [0.2, 0.0])
+def test_the_best_of_a_task_and_its_equals(tmp_path: Path, shift: float) -> None:
+    grid, store = made_up_store(tmp_path)
+    for cell in grid.cells:
+        if (cell.task, cell.learner) == ("glyphs-5w5s", "anil"):
+            path = store.cell_folder(cell) / "test_episodes.csv"
+            maml = store.read(grid.cells[6 + cell.seed]).accuracies
+            path.write_text(
+                "episode,accuracy\n" + "".join(f"{i},{a + shift * (0.8 + 0.4 * (i % 2))}\n" for i, a in enumerate(maml))
+            )
+    report = make_report(grid, store)
+    sentence = best_sentence(report.results, report.contrasts, "glyphs-5w5s")
+    if shift:
+        mean = np.mean([store.read(grid.cells[8 + seed]).accuracies.mean() for seed in (0, 1)])
+        assert (
+            sentence == f"anil has the highest mean, {100 * mean:.2f} %, and every other method is significantly worse."
+        )
+    else:
+        assert "not significantly worse" in sentence
+
+
+def test_claims_give_their_evidence_or_why_there_is_none() -> None:
+    claim = Claim("anil", "maml", "omniglot-20w1s", "A paper 2022")
+    undecided = CheckedClaim(claim, "undecided", contrast(BASE - STEPS, 1e-9))
+    sentence = claim_sentence(undecided)
+    assert sentence.startswith(
+        "A paper 2022: anil above maml on omniglot-20w1s: undecided. anil is better than maml on"
+    )
+    assert sentence.endswith(MODELS)
+    untested = CheckedClaim(claim, "not tested", None, "the grid has no such task")
+    assert claim_sentence(untested).endswith("not tested, because the grid has no such task.")
+
+
+def test_ranks_in_words() -> None:
+    assert ranking_sentences("no ranks: too few.") == ["No ranks: too few."]
+    first, second = ranking_sentences(Ranking({"a": 2.6, "b": 1.2, "c": 2.2}, 6, 0.00001, 1.2))
+    assert first == "Mean ranks over 6 tasks, 1 the best: b 1.20, c 2.20, a 2.60 (Friedman p < 0.0001)."
+    assert second.endswith("(Nemenyi, 5 %): b, c; c, a.")
