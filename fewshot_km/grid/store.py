@@ -45,7 +45,7 @@ class StoredCell:
     record: Mapping[str, Any]
     accuracies: npt.NDArray[np.float64]
     analysis: Analysis | None = None  # cells that were finished before there was one
-    history: tuple[HistoryRow, ...] = ()  # of cells that were read from a store, never empty
+    history: tuple[HistoryRow, ...] = ()  # none where history.csv is gone: tables need none
 
 
 class ResultStore:
@@ -163,7 +163,8 @@ class ResultStore:
             record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
             with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
                 accuracies = np.array([float(row["accuracy"]) for row in csv.DictReader(file)])
-            history = read_history(folder / "history.csv")
+            course = folder / "history.csv"
+            history = read_history(course) if course.exists() else ()
             whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error

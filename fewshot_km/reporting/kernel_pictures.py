@@ -16,7 +16,6 @@ from fewshot_km.reporting.statistics import Array
 
 # dark below zero, light above it, also without colour; the hue says it again
 SIGNED = LinearSegmentedColormap.from_list("signed", ("#08265c", "#30528f", "#848484", "#e2ae66", "#fff1c9"))
-SIGNED.set_bad((1, 1, 1, 0))
 MOST_LAYERS = 8  # as many as stand on a page
 LEFT, STRIP = 0.75, 5.5  # inches: where kernels begin, and how far they may reach
 LARGEST = 0.12  # inches of a number of a kernel
