@@ -109,6 +109,19 @@ def test_list_and_report_read_the_store(finished: Path) -> None:
     assert markdown == (finished / "results" / "small" / "table.md").read_text(encoding="utf-8")
 
 
+def test_report_writes_pictures_and_says_where(finished: Path) -> None:
+    done = fewshot_km("report", "small.toml", "--figures", folder=finished)
+    assert done.returncode == 0, done.stderr
+    written = [finished / line for line in done.stdout.splitlines()]
+    assert all(path.is_file() for path in written)
+    assert {path.parent for path in written} == {finished / "results" / "small" / "figures"}
+    names = ("accuracy", "differences", "parameters", "learning", "inner-steps", "kernels-maml", "kernels-km-maml")
+    assert {path.name for path in written} == {
+        "captions.md",
+        *(f"{name}.{ending}" for name in names for ending in ("svg", "pdf", "png")),
+    }
+
+
 def test_a_users_learner_runs_in_a_grid_and_stands_in_the_table(tmp_path: Path) -> None:
     listed = fewshot_km("learners", "--plugin", FIRST_ORDER_MAML, folder=tmp_path)
     assert "First-order MAML in my own words." in listed.stdout

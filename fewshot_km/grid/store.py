@@ -45,7 +45,7 @@ class StoredCell:
     record: Mapping[str, Any]
     accuracies: npt.NDArray[np.float64]
     analysis: Analysis | None = None  # cells that were finished before there was one
-    history: tuple[HistoryRow, ...] = ()  # of cells that were read from a store, never empty
+    history: tuple[HistoryRow, ...] = ()  # none where history.csv is gone: tables need none
 
 
 class ResultStore:
@@ -191,7 +191,8 @@ def read_folder(folder: Path) -> StoredCell:
             rows = csv.reader(file)  # not DictReader, which takes four times as long
             place = next(rows, []).index("accuracy")
             accuracies = np.array([float(row[place]) for row in rows])
-        history = read_history(folder / "history.csv")
+        course = folder / "history.csv"
+        history = read_history(course) if course.exists() else ()
         whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from fewshot_km.grid import StoredCell
@@ -39,7 +39,7 @@ STEP_MARKS: dict[str, dict[str, Any]] = {
     "of both": {"fillstyle": "left", "markerfacecoloralt": "white"},
 }
 FEWEST_SEEDS_FOR_A_BAND = 3  # fewer are drawn each by itself
-SIDE_BY_SIDE = 0.035  # inches from a method's points to the next one's, which would hide them
+SIDE_BY_SIDE = 0.02  # inches from a method's points to the next one's, which would hide them
 MOST_POINTS = 120  # of a curve: a panel is 120 points of paper wide
 INTERVALS: dict[Kind, Callable[[Array], Interval]] = {
     "episodes": episode_interval,
@@ -125,15 +125,16 @@ def draw_inner_steps(report: Report) -> Picture | None:
     figure, axes = panels(titles, 1.5, "inner steps", "validation accuracy %", entries)
     drawn: list[Interval] = []
     for task, one in zip(tasks, axes, strict=True):
+        asked = sorted({steps for (of, _), curve in found.items() if of == task for steps in curve})
+        one.set_xticks(range(len(asked)), [str(steps) for steps in asked])
         for (of, method), curve in found.items():
             if of == task:
                 aside = SIDE_BY_SIDE * (results.methods.index(method) - (len(results.methods) - 1) / 2)
                 before = len(one.lines)
-                drawn += _draw_steps(one, curve, results.scores[of, method], styles[method], report.kind)
+                places = {steps: asked.index(steps) for steps in curve}
+                drawn += _draw_steps(one, curve, places, results.scores[of, method], styles[method], report.kind)
                 for line in one.lines[before:]:
                     line.set_transform(one.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans))
-        asked = sorted({steps for (of, _), curve in found.items() if of == task for steps in curve})
-        one.xaxis.set_major_locator(FixedLocator(_apart(asked)))
         one.grid(axis="y")
         one.margins(y=0.1)
     with_ends = [interval for interval in drawn if interval.low is not None]
@@ -142,7 +143,8 @@ def draw_inner_steps(report: Report) -> Picture | None:
     caption = (
         "Mean accuracy on validation episodes, in percent of their query images, after so many inner steps. Hollow: "
         "the steps of meta-training; filled: those of the test; half filled: both. The steps may be chosen by these "
-        f"curves: test episodes have no part in them. Methods stand a little aside of one another. Whiskers, {whiskers}"
+        f"curves: test episodes have no part in them. The steps that were asked stand evenly, and methods a "
+        f"little aside of one another. Whiskers, {whiskers}"
     )
     return Picture("inner-steps", "Accuracy and inner steps", caption + state_text(results), figure)
 
@@ -158,27 +160,22 @@ def _asked(stored: StoredCell) -> dict[int, tuple[float, ...]]:
     return {one.steps: one.accuracies for one in stored.analysis.inner_steps} if stored.analysis else {}
 
 
-def _draw_steps(axes: Axes, curve: dict[int, Array], score: Score, style: MethodStyle, kind: Kind) -> list[Interval]:
+def _draw_steps(
+    axes: Axes, curve: dict[int, Array], places: dict[int, int], score: Score, style: MethodStyle, kind: Kind
+) -> list[Interval]:
     means = {steps: 100 * float(accuracies.mean()) for steps, accuracies in curve.items()}
-    axes.plot(list(means), list(means.values()), color=style.colour, linestyle=style.line, label="_mean")
+    x = [places[steps] for steps in means]
+    axes.plot(x, list(means.values()), color=style.colour, linestyle=style.line, label="_mean")
     intervals = [INTERVALS[kind](accuracies) for accuracies in curve.values()]
     for steps, interval in zip(curve, intervals, strict=True):
         if interval.low is not None and interval.high is not None:
             ends = (100 * interval.low, 100 * interval.high)
-            whisker(axes, ends, steps, upright=True, color=style.colour, linewidth=0.8, markersize=3)
+            whisker(axes, ends, places[steps], upright=True, color=style.colour, linewidth=0.8, markersize=3)
     assert score.config is not None
     trained, tested = score.config.inner.train_steps, score.config.inner.test_steps
     training, test, both = STEP_MARKS
     for steps, what in ({trained: training, tested: test} if trained != tested else {tested: both}).items():
         if steps in means:
-            axes.plot(steps, means[steps], style.marker, color=style.colour, label=f"_{what}", **STEP_MARKS[what])
+            place = (places[steps], means[steps])
+            axes.plot(*place, style.marker, color=style.colour, label=f"_{what}", **STEP_MARKS[what])
     return intervals
-
-
-def _apart(steps: Sequence[int]) -> list[int]:
-    """Those of the steps whose numbers do not touch on the axis; the last always."""
-    kept: list[int] = []
-    for step in sorted(steps, reverse=True):
-        if not kept or kept[-1] - step >= 0.07 * (steps[-1] - steps[0]):
-            kept.append(step)
-    return kept[::-1]

@@ -97,6 +97,18 @@ def test_damaged_results_are_named(grid: Grid, store: ResultStore, damage: str) 
         store.read(cell)
 
 
+def test_the_history_comes_back_bit_for_bit(grid: Grid, store: ResultStore) -> None:
+    cell = grid.cells[0]
+    store_result(store, cell, ACCURACIES, val_accuracies={2: 0.1, 4: 1 / 3})
+    assert [(row.iteration, row.val_accuracy) for row in store.read(cell).history] == [(2, 0.1), (4, 1 / 3)]
+    course = store.cell_folder(cell) / "history.csv"
+    course.write_text("iteration,train_loss\n2,0.1\n")
+    with pytest.raises(DataError, match=r"seed0: damaged result .*; delete the folder and run again"):
+        store.read(cell)
+    course.unlink()
+    assert store.read(cell).history == ()
+
+
 def test_a_damaged_record_counts_as_not_done(grid: Grid, store: ResultStore) -> None:
     cell = grid.cells[0]
     store_result(store, cell, ACCURACIES)

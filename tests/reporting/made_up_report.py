@@ -1,0 +1,74 @@
+"""A report of five tasks, four learners and five seeds, with everything that pictures are drawn from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fewshot_km.grid import Cell, ResultStore
+from fewshot_km.grid.analysis import Analysis, LayerKernels, StepAccuracies
+from fewshot_km.reporting.grid_results import Score
+from fewshot_km.reporting.report import Report, make_report
+from fewshot_km.reporting.statistics import Array, Kind
+from tests.grid.made_up import small_grid, store_result
+
+GRID = """
+seeds = [0, 1, 2, 3, 4]
+learners = ["maml", "anil", "km-maml", { name = "km-maml", label = "km-none", norm_affine = "none" }]
+inner = { lr = 0.4, train_steps = 1, test_steps = 3 }
+"""
+TASK = """
+[[tasks]]
+label = "task-{n}"
+dataset = "{dataset}"
+ways = 20
+shots = 1
+"""
+STEPS = (0, 1, 3)
+
+
+def grid_text(tasks: int = 5, dataset: str = "omniglot") -> str:
+    return GRID + "".join(TASK.format(n=n, dataset=dataset) for n in range(tasks))
+
+
+def val_accuracies(cell: Cell) -> dict[int, float]:
+    """By iteration; the last seed ends early."""
+    random = np.random.default_rng([cell.seed, len(cell.learner)])
+    end = 600 if cell.seed == 4 else 1000
+    return {n: float(1 - 0.8 * np.exp(-n / 300) * random.uniform(0.9, 1)) for n in range(100, end + 1, 100)}
+
+
+def analysis_of(cell: Cell, random: np.random.Generator) -> Analysis:
+    before = random.normal(size=(2, 16, 9))
+    after = before if cell.learner == "anil" else before + random.normal(size=(2, 16, 9)) / 10
+    steps = []
+    for count in STEPS:
+        accuracies = tuple(random.binomial(20, 0.3 + 0.1 * count, 12) / 20)
+        steps.append(StepAccuracies(count, float(np.mean(accuracies)), accuracies))
+    layers = tuple(
+        LayerKernels(f"blocks.{n}", (3, 3), tuple(map(tuple, before[n])), tuple(map(tuple, after[n]))) for n in (0, 1)
+    )
+    return Analysis(12, tuple(random.binomial(20, 0.7, 12) / 20), tuple(steps), ((0, 1),), layers)
+
+
+def made_up_report(
+    folder: Path, text: str = "", others: Sequence[Score] = (), kind: Kind | None = None, *, analysed: bool = True
+) -> Report:
+    grid = small_grid(folder, text or grid_text())
+    store = ResultStore(folder / "results", grid.name)
+    learners = list(dict.fromkeys(cell.learner for cell in grid.cells))
+    tasks = list(dict.fromkeys(cell.task for cell in grid.cells))
+    for n, cell in enumerate(grid.cells):
+        random = np.random.default_rng(n)
+        rank, task = learners.index(cell.learner), tasks.index(cell.task)
+        accuracies = random.binomial(20, 0.9 - 0.1 * task - 0.03 * rank, 30) / 20
+        analysis = analysis_of(cell, random) if analysed else None
+        store_result(
+            store, cell, accuracies, adapted=10 ** (2 + rank), val_accuracies=val_accuracies(cell), analysis=analysis
+        )
+    return make_report(grid, store, others, kind)
+
+
+def outside_score(task: str, method: str) -> Score:
+    accuracies: Array = np.random.default_rng(1).binomial(20, 0.6, (5, 30)) / 20
+    return Score(task, method, accuracies, (0, 1, 2, 3, 4))
