@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from scipy.special import expit, logit, ndtri, stdtrit
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 CONFIDENCE = 0.95  # what the field reports
 EXACT_WILCOXON = 50  # scipy's own limit; its exact test of tied ranks takes seconds from a dozen differences on
+MANY = 200  # differences whose flipped sum is normal to a thousandth; resampling more takes seconds
 RESAMPLES = 2_000  # the ends of a bootstrap interval then waver by about 2 % of its width
 FEWEST_SEEDS_FOR_ALGORITHMS = 5  # fewer trained models say nothing about the algorithms that trained them
 FEWEST_COLUMNS_FOR_RANKS = 5  # Demsar 2006: fewer columns than this cannot tell methods apart by rank
@@ -102,8 +103,8 @@ def hierarchical_interval(accuracies: Array) -> Interval:
     if seeds < 2 or episodes < 2:
         return Interval(mean, None, None, "bootstrap", (seeds, episodes))
     deviations = (accuracies - mean).astype(np.float32)  # small numbers: float32 keeps seven digits of them
-    of_episodes = deviations @ _resampling_counts(episodes).T  # [seeds, RESAMPLES]
-    means = (_resampling_counts(seeds).T * of_episodes).sum(0, dtype=np.float64) / accuracies.size
+    of_episodes = _resampling_counts(episodes) @ np.ascontiguousarray(deviations.T)  # [RESAMPLES, seeds]
+    means = (_resampling_counts(seeds) * of_episodes).sum(1, dtype=np.float64) / accuracies.size
     error, freedom = _two_way_error(accuracies)
     spread = float(means.std())
     if spread == 0:
@@ -136,7 +137,7 @@ class PairedComparison:
 
 def compare_paired(first: Array, second: Array) -> PairedComparison:
     """Compare two methods by accuracies [n] of the same episodes, or of the same seeds, n >= 2."""
-    differences = np.round(first - second, 9)  # equal differences stay equal: far above rounding, far below one query
+    differences = np.round(first - second, 12)  # equal differences stay equal: far above rounding
     return PairedComparison(
         t_interval(differences),
         _t_test(differences),
@@ -150,13 +151,15 @@ def sign_flip_test(differences: Array) -> float:
     """Two-sided p of the mean of `differences` [n] among all 2^n ways to flip their signs.
 
     Differences of accuracies are multiples of one over the number of queries; then the p is exact, by the
-    characteristic function of the flipped sum, the product over all differences of cos(k w). Otherwise scipy's
-    permutation test.
+    characteristic function of the flipped sum, the product over all differences of cos(k w). Otherwise it is scipy's
+    resampling, or from many differences on the normal distribution that the flipped sum tends to.
     """
     sizes = np.abs(differences[differences != 0])
     if not len(sizes):
         return 1.0
     unit = _common_unit(np.unique(sizes))
+    if unit is None and len(sizes) > MANY:
+        return float(2 * ndtr(-abs(differences.sum()) / np.sqrt((sizes**2).sum())))
     if unit is None:
         flips = stats.permutation_test(
             (differences,),
@@ -172,10 +175,11 @@ def sign_flip_test(differences: Array) -> float:
     deviation = float(np.sqrt((steps**2 * times).sum()))
     reach = min(int((steps * times).sum()), int(12 * deviation) + 1)  # twelve deviations: beyond float64's digits
     points = 2 * reach + 1
-    angles = 2 * np.pi / points * np.arange(reach + 1)
+    cosines = np.cos(2 * np.pi / points * np.arange(points))
+    frequencies = np.arange(reach + 1)
     transform = np.ones(reach + 1)
     for step, count in zip(steps.tolist(), times.tolist(), strict=True):
-        transform *= np.cos(step * angles) ** count
+        transform *= cosines[step * frequencies % points] ** count
     mass = np.fft.irfft(transform, points)  # of the sums 0, 1, ..., reach, then of -reach, ..., -1
     tail = 2 * float(mass[observed : reach + 1].sum()) if observed else 1.0
     return float(np.clip(tail, 2.0 ** (1 - len(sizes)), 1.0))
@@ -249,10 +253,11 @@ def _too_skewed(values: Array) -> bool:
 @lru_cache(maxsize=4)  # those of a table's seeds and episodes are the same in all its rows
 def _resampling_counts(size: int) -> npt.NDArray[np.float32]:
     """How often each of `size` things is drawn in RESAMPLES bootstrap samples, [RESAMPLES, size]; always the same."""
-    drawn = np.random.default_rng(size).integers(0, size, (RESAMPLES, size))
-    drawn += size * np.arange(RESAMPLES)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * size)
-    return counts.reshape(RESAMPLES, size).astype(np.float32)
+    random = np.random.default_rng(size)
+    counts = np.empty((RESAMPLES, size), np.float32)
+    for resample in range(RESAMPLES):  # row by row: all at once would take eight times the memory, and longer
+        counts[resample] = np.bincount(random.integers(0, size, size), minlength=size)
+    return counts
 
 
 def _two_way_error(accuracies: Array) -> tuple[float, float]:

@@ -227,6 +227,25 @@ def test_numbers_without_a_grid_are_flipped_by_scipy() -> None:
     assert sign_flip_test(differences) == pytest.approx(2 / 8)  # all of one sign: two of eight flips
 
 
+def test_many_numbers_without_a_grid_are_as_normal_as_resampling_says() -> None:
+    random = np.random.default_rng(0)
+    differences = random.normal(0.01, 0.1, 300)
+    resampled = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=20_000, rng=random
+    ).pvalue
+    assert sign_flip_test(differences) == pytest.approx(float(resampled), abs=4 * (0.25 / 20_000) ** 0.5)
+
+
+def test_differences_of_means_over_seeds_keep_their_grid() -> None:
+    """600 episodes of 75 queries over five seeds: multiples of 1/375 up to rounding, whose test is exact."""
+    random = np.random.default_rng(0)
+    first, second = (random.binomial(75, 0.6, (5, 600)).mean(0) / 75 for _ in range(2))
+    steps = np.rint((first - second) * 375)
+    found = compare_paired(first, second).p_sign_flip
+    assert found == pytest.approx(sign_flip_test(steps), rel=1e-9)
+    assert found == pytest.approx(2 * float(stats.norm.sf(abs(steps.sum()) / np.sqrt((steps**2).sum()))), abs=0.005)
+
+
 def test_a_paired_comparison_is_scipys() -> None:
     random = np.random.default_rng(0)
     first, second = random.binomial(25, 0.7, 50) / 25, random.binomial(25, 0.66, 50) / 25
