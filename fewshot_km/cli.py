@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
+from fewshot_km.cli_episodes import episodes_commands
 from fewshot_km.cli_evaluate import evaluate_command
 from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_report import report_command
@@ -63,6 +64,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands, name="data")
 app.add_typer(config_commands, name="config")
+app.add_typer(episodes_commands, name="episodes")
 
 Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
 

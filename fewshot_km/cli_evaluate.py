@@ -12,6 +12,7 @@ from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.engine.devices import choose_device
 from fewshot_km.errors import FewshotError, describe_error
 from fewshot_km.grid import ResultStore, StoredCell, find_grid, load_grid
+from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.later_analysis import analyse_stored, has_images, is_analysed, make_images
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.selection import parse_settings, select
@@ -43,13 +44,14 @@ def evaluate_command(
     without_images = [cell for cell in done if cell not in waiting and not has_images(cell, store)]
     wanted = {str(cell.config.task.dataset): cell.config.task.dataset for cell in [*waiting, *without_images]}
     datasets = {key: load_dataset(of.name, root, of.options) for key, of in wanted.items()}
+    environment = describe_environment(on, ranks=1)  # now: a checkout may change meanwhile
     failed = 0
     with Stop() as stop:
         for cell in [*waiting, *{cell.task: cell for cell in without_images}.values()]:
             dataset = datasets[str(cell.config.task.dataset)]
             try:
                 if cell in waiting:
-                    print(f"{cell}: {_told(analyse_stored(cell, store, dataset, on, stop))}", flush=True)
+                    print(f"{cell}: {_told(analyse_stored(cell, store, dataset, on, environment, stop))}", flush=True)
                 else:
                     make_images(cell, store, dataset)
                     print(f"{cell.task}: example images written", flush=True)

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from torch import Tensor
 
 from fewshot_km.datasets import Dataset
@@ -43,3 +44,20 @@ def digest_of_test(config: CellConfig, dataset: Dataset) -> str:
     """Of the episodes that a cell is tested on: accuracies can be compared only where it agrees."""
     sampler = frozen_test(config, dataset)
     return episodes_digest(dataset.digest, sampler.spec, sampler.image_ids(range(config.test.episodes)))
+
+
+def episodes_frame(dataset: Dataset, spec: TaskSpec, ids: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """A row for each image of episodes with these ids [T, N, K + Q], in this order; `episodes` is their digest."""
+    bank, (episodes, labels, columns) = dataset.bank, ids.shape
+    owners = np.searchsorted(bank.starts, ids.ravel(), side="right") - 1
+    of_label = np.where(np.arange(columns) < spec.shots, "support", "query")
+    return pd.DataFrame(
+        {
+            "episodes": episodes_digest(dataset.digest, spec, ids),
+            "episode": np.arange(episodes).repeat(labels * columns),
+            "label": np.tile(np.arange(labels).repeat(columns), episodes),
+            "role": np.tile(of_label, episodes * labels),
+            "class_name": np.array(bank.class_names, dtype=object)[owners],
+            "image": ids.ravel() - bank.starts[owners],
+        }
+    )

@@ -11,14 +11,13 @@ from fewshot_km.engine.devices import allow_tf32
 from fewshot_km.errors import DataError
 from fewshot_km.grid.analysis import adaptation_seconds, analyse
 from fewshot_km.grid.cell_parts import make_learner, make_streams
-from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.example_images import FACTS, write_examples
 from fewshot_km.grid.frozen_episodes import digest_of_test
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore, StoredCell
 from fewshot_km.grid.unfinished import now
-from fewshot_km.learners import Learner
+from fewshot_km.learners import Learner, Params
 
 MACHINE = ("git_commit", "device", "threads")  # what of the environment decides about times and rounding
 
@@ -41,20 +40,19 @@ def make_images(cell: Cell, store: ResultStore, dataset: Dataset) -> None:
     write_examples(store.task_folder(cell), cell.config, dataset, digest_of_test(cell.config, dataset))
 
 
-def analyse_stored(cell: Cell, store: ResultStore, dataset: Dataset, device: torch.device, stop: Stop) -> StoredCell:
+def analyse_stored(
+    cell: Cell, store: ResultStore, dataset: Dataset, device: torch.device, environment: Mapping[str, Any], stop: Stop
+) -> StoredCell:
     """Give a finished cell what `run` would have given it, and return it.
 
-    Its record says when, by which version and on which device. Raises DataError where the weights are gone, or do not
+    Its record says when and of `environment` what matters. Raises DataError where the weights are gone or do not
     belong to the cell, or the data is another version, and StoppedRun.
     """
     stored = store.read(cell)
     _check_same(stored, dataset)
     record, config = stored.record, cell.config
     learner = make_learner(config, dataset)
-    kept = store.weights(cell)
-    if {n: v.shape for n, v in kept.items()} != {n: v.shape for n, v in learner.init(config.seed).items()}:
-        raise DataError(f"weights.safetensors in {store.cell_folder(cell)} is another learner's or network's")
-    meta = {name: value.to(device) for name, value in kept.items()}
+    meta = _weights(cell, store, learner, device)
     allow_tf32(bool(record["environment"].get("tf32")))
     with stop.asking():
         streams = make_streams(config, dataset, device)
@@ -62,7 +60,6 @@ def analyse_stored(cell: Cell, store: ResultStore, dataset: Dataset, device: tor
         analysis = analyse(config, engine, meta, streams, stop.check)
         seconds = adaptation_seconds(config, engine, meta, streams, stop.check)
         make_images(cell, store, dataset)
-        environment = describe_environment(device, ranks=1)
         added = {
             "results": {**record["results"], "adaptation_seconds": seconds},
             "test_episodes_digest": digest_of_test(config, dataset),
@@ -70,6 +67,13 @@ def analyse_stored(cell: Cell, store: ResultStore, dataset: Dataset, device: tor
         }
         store.amend(cell, {**record, **added}, analysis)
     return store.read(cell)
+
+
+def _weights(cell: Cell, store: ResultStore, learner: Learner, device: torch.device) -> Params:
+    kept = store.weights(cell)
+    if {n: v.shape for n, v in kept.items()} != {n: v.shape for n, v in learner.init(cell.seed).items()}:
+        raise DataError(f"the weights.safetensors of {cell} are another learner's or network's: put its own back")
+    return {name: value.to(device) for name, value in kept.items()}
 
 
 def _check_same(stored: StoredCell, dataset: Dataset) -> None:

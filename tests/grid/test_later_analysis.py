@@ -103,7 +103,7 @@ def test_what_cannot_be_analysed_is_named_and_the_others_are(old: Path) -> None:
         (lambda: (maml / "weights.safetensors").write_bytes(weights[:-9]), "weights.safetensors is damaged ("),
         (
             lambda: shutil.copy(km_maml / "weights.safetensors", maml),
-            "is another learner's or network's",
+            "seed0 are another learner's or network's",
         ),
         (
             lambda: (

@@ -85,6 +85,11 @@ def test_two_processes_give_the_results_of_one(tmp_path: Path, launch: list[str]
     assert said.count("[1/1] glyphs-5w1s/maml/seed0: test accuracy") == 1
     alone, shared = ResultStore(tmp_path / "alone", grid.name), ResultStore(tmp_path / "results", grid.name)
     assert shared.read(grid.cells[0]).record["environment"]["ranks"] == 2
+    analyses = [store.read(grid.cells[0]).analysis for store in (alone, shared)]
+    for analysis in analyses:
+        assert analysis is not None
+        assert len(analysis.open_accuracies) == 5
+        assert [len(found.accuracies) for found in analysis.inner_steps] == [3] * 5
     weights = [load_file(s.cell_folder(grid.cells[0]) / "weights.safetensors") for s in (alone, shared)]
     for name in weights[0]:
         if not name.endswith("conv.bias"):  # no effect under batch norm: rounding, which Adam magnifies

@@ -1,0 +1,100 @@
+"""Episodes that are written down: read back, they are those that the samplers draw."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from fewshot_km.cli import app
+from fewshot_km.datasets import DATASETS, Dataset
+from fewshot_km.datasets.splits import Split
+from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.grid.frozen_episodes import digest_of_test, episodes_digest
+from fewshot_km.open_episodes import OpenEpisodeSampler
+from tests.grid.made_up import SMALL_GRID, small_grid, write_grid
+from tests.test_episodes import numbered_dataset
+
+SPEC = TaskSpec(5, 1, 5)
+TWO_TASKS = SMALL_GRID.replace('"glyphs"', '"turned"').replace(
+    "[network]", '[[tasks]]\nlabel = "other"\ndataset = "turned"\nways = 3\nshots = 2\ntest_queries = 1\n\n[network]'
+)
+
+
+@pytest.fixture
+def turned(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """Classes of different sizes in three views."""
+    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
+    numbered = numbered_dataset([9, 9, 9, 7, 7, 7] * 7, views=3)
+    dataset = Dataset(
+        "turned", numbered.bank, {s: Split(s, numbered.splits["train"].classes, s) for s in ("train", "val", "test")}
+    )
+    DATASETS._entries["turned"] = lambda data_root: dataset
+    return dataset
+
+
+@pytest.fixture
+def dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, ["episodes", "dump", *map(str, arguments)])
+
+
+def ids_in(path: Path, dataset: Dataset, spec: TaskSpec) -> tuple[np.ndarray[Any, Any], str]:
+    """Image ids [T, N, K + Q] from nothing but the file, the class names and where each class starts."""
+    frame = pd.read_csv(path)
+    assert list(frame) == ["episodes", "episode", "label", "role", "class_name", "image"]
+    assert frame["image"].min() >= 0
+    start = dict(zip(dataset.bank.class_names, dataset.bank.starts.tolist(), strict=False))
+    counts = dict(zip(dataset.bank.class_names, dataset.bank.counts.tolist(), strict=True))
+    assert (frame["image"] < frame["class_name"].map(counts)).all()
+    ids = (frame["class_name"].map(start) + frame["image"]).to_numpy().reshape(-1, spec.ways, spec.shots + spec.queries)
+    shape = ids.shape
+    roles = (frame["role"] == "support").to_numpy().reshape(shape)
+    assert roles[..., : spec.shots].all()
+    assert not roles[..., spec.shots :].any()
+    assert (frame["label"].to_numpy().reshape(shape) == np.arange(shape[1])[:, None]).all()
+    assert (frame["episode"].to_numpy().reshape(shape) == np.arange(shape[0])[:, None, None]).all()
+    (digest,) = frame["episodes"].unique()
+    return ids, digest
+
+
+def test_the_file_holds_the_episodes_of_the_test(turned: Dataset, dump: Callable[..., Any], tmp_path: Path) -> None:
+    write_grid(tmp_path, TWO_TASKS)
+    cells = {cell.task: cell for cell in small_grid(tmp_path, TWO_TASKS).cells}
+    for task, spec in (("turned-5w1s", SPEC), ("other", TaskSpec(3, 2, 1))):
+        done = dump("small.toml", "--task", task, "--out", "episodes.csv")
+        assert (done.exit_code, done.output) == (0, "episodes.csv\n")
+        ids, digest = ids_in(tmp_path / "episodes.csv", turned, spec)
+        assert np.array_equal(ids, EpisodeSampler(turned, "test", spec, Stream("test", 0)).image_ids(range(5)))
+        assert digest == digest_of_test(cells[task].config, turned)
+    assert dump("small.toml", "--task", "other").output == (tmp_path / "episodes.csv").read_text()
+    dump("small.toml", "--task", "other", "--set", "test.stream=2", "--out", "episodes.csv")
+    ids, _ = ids_in(tmp_path / "episodes.csv", turned, spec)
+    assert np.array_equal(ids, EpisodeSampler(turned, "test", spec, Stream("test", 2)).image_ids(range(5)))
+
+
+@pytest.mark.parametrize(("episodes", "expected"), [(5, 2), (2, 2)])
+def test_open_episodes_are_those_of_the_analysis(
+    turned: Dataset, dump: Callable[..., Any], tmp_path: Path, episodes: int, expected: int
+) -> None:
+    """14 classes of 7 or 9 images hold a group of 6 each."""
+    write_grid(tmp_path, SMALL_GRID.replace('"glyphs"', '"turned"').replace("episodes = 5", f"episodes = {episodes}"))
+    assert dump("small.toml", "--open", "--out", "open.csv").exit_code == 0
+    ids, digest = ids_in(tmp_path / "open.csv", turned, SPEC)
+    sampler = OpenEpisodeSampler(turned, "test", SPEC, Stream("test-open", 0))
+    assert np.array_equal(ids, sampler.image_ids(range(expected)))
+    assert digest == episodes_digest(turned.digest, SPEC, ids)
+
+
+def test_a_task_must_be_told_where_there_are_several(turned: Dataset, dump: Callable[..., Any], tmp_path: Path) -> None:
+    write_grid(tmp_path, TWO_TASKS)
+    for arguments, message in (
+        ((), "error: name one with --task: turned-5w1s, other"),
+        (("--task", "glyphs"), "error: --task glyphs: the grid has none of that name: turned-5w1s, other"),
+    ):
+        done = dump("small.toml", *arguments)
+        assert done.exit_code == 2
+        assert message in done.output
