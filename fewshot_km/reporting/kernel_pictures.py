@@ -18,6 +18,7 @@ from fewshot_km.reporting.statistics import Array
 SIGNED = LinearSegmentedColormap.from_list("signed", ("#08265c", "#30528f", "#848484", "#e2ae66", "#fff1c9"))
 MOST_LAYERS = 8  # as many as stand on a page
 LEFT, STRIP = 0.75, 5.5  # inches: where kernels begin, and how far they may reach
+LOWEST = 0.22  # inches of a scale that has room for three numbers
 LARGEST = 0.12  # inches of a number of a kernel
 TITLE, GAP = 0.24, 0.06  # inches above a layer, and between its rows
 
@@ -59,7 +60,8 @@ def _draw(method: str, where: str, layers: Sequence[LayerKernels]) -> Picture:
             axes.text(LEFT - 0.08, y + height / 2, name, ha="right", va="center", fontsize=7)
             _show(axes, strip, reach, (LEFT, LEFT + strip.shape[1] * dot, y + height, y), name)
         _scale_bar(axes, weights, top, 2 * height + GAP)
-        _scale_bar(axes, change, top + 2 * (height + GAP), height)
+        if layer.before != layer.after:
+            _scale_bar(axes, change, top + 2 * (height + GAP), height)
         top += 3 * (height + GAP) + GAP
     caption = (
         f"Kernels of {method} on {where}: the first {len(shown[0].before)} of each convolution, of their first input "
@@ -91,6 +93,7 @@ def _show(axes: Axes, numbers: Array, reach: float, extent: tuple[float, float, 
 def _scale_bar(axes: Axes, reach: float, top: float, height: float) -> None:
     left, right = WIDTH - 0.6, WIDTH - 0.5
     _show(axes, np.linspace(reach, -reach, 64)[:, None], reach, (left, right, top + height, top), "scale")
-    places = ((top, reach, "top"), (top + height / 2, 0.0, "center"), (top + height, -reach, "bottom"))
-    for y, number, alignment in places:
-        axes.text(right + 0.05, y, f"{number:.2g}".replace("-", "−"), va=alignment, fontsize=5)
+    middle, text = top + height / 2, f"{reach:.2g}"
+    three = ((top, text, "top"), (middle, "0", "center"), (top + height, f"−{text}", "bottom"))
+    for y, said, alignment in three if height > LOWEST else ((middle, f"± {text}", "center"),):
+        axes.text(right + 0.05, y, said, va=alignment, fontsize=5)

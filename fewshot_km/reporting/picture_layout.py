@@ -30,7 +30,7 @@ def panels(
     titles: Sequence[str], height: float, x_label: str, y_label: str, entries: Sequence[tuple[Line2D, str]] = ()
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for each title, `height` inches high with numbers on its left, and a legend below."""
-    rows = -(-len(titles) // PANELS)
+    rows, _ = _rows_and_columns(len(titles))
     y_text = label(y_label, rows * (height + TITLE) + (rows - 1) * TICKS, 8)
     left = NUMBERS + LABEL + LINE * y_text.count("\n")
     return _layout(titles, height, left, NUMBERS, x_label, y_text, entries)
@@ -46,9 +46,10 @@ def panels_of_rows(
     places = [end - own / 2 for end, own in zip(accumulate(heights), heights, strict=True)]
     left = max(map(text_width, texts)) + 0.12
     figure, axes = _layout(titles, height, left, NARROW, x_label, "", entries)
+    _, columns = _rows_and_columns(len(titles))
     for n, one in enumerate(axes):
         one.set_ylim(height, 0)
-        one.set_yticks(places, texts if n % PANELS == 0 else [""] * len(texts))
+        one.set_yticks(places, texts if n % columns == 0 else [""] * len(texts))
         one.tick_params(axis="y", length=0)
         one.grid(axis="y")
         one.xaxis.set_major_locator(MaxNLocator(4))
@@ -75,8 +76,7 @@ def _layout(
     entries: Sequence[tuple[Line2D, str]],
 ) -> tuple[Figure, list[Axes]]:
     full = COLUMN if len(titles) == 1 else WIDTH
-    columns = min(PANELS, len(titles))
-    rows = -(-len(titles) // columns)
+    rows, columns = _rows_and_columns(len(titles))
     width = (full - left - EDGE - gap * (columns - 1)) / columns
     texts = [label(title, width, 8) for title in titles]
     above = TITLE + LINE * max(text.count("\n") for text in texts)
@@ -103,6 +103,12 @@ def _layout(
             look["handlelength"] = 1
         figure.legend(handles, names, **look)
     return figure, axes
+
+
+def _rows_and_columns(count: int) -> tuple[int, int]:
+    """As few rows as hold them, evenly filled: four stand two by two."""
+    rows = -(-count // PANELS)
+    return rows, -(-count // rows)
 
 
 def _legend_size(entries: Sequence[tuple[Line2D, str]], full: float) -> tuple[int, float]:
