@@ -1,15 +1,16 @@
 """A report of five tasks, four learners and five seeds, with everything that pictures are drawn from."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fewshot_km.grid import Cell, ResultStore
 from fewshot_km.grid.analysis import Analysis, LayerKernels, StepAccuracies
-from fewshot_km.reporting.grid_results import Score
 from fewshot_km.reporting.report import Report, make_report
-from fewshot_km.reporting.statistics import Array, Kind
+from fewshot_km.reporting.statistics import Kind
 from tests.grid.made_up import small_grid, store_result
 
 GRID = """
@@ -52,8 +53,9 @@ def analysis_of(cell: Cell, random: np.random.Generator) -> Analysis:
 
 
 def made_up_report(
-    folder: Path, text: str = "", others: Sequence[Score] = (), kind: Kind | None = None, *, analysed: bool = True
+    folder: Path, text: str = "", others: Sequence[str] = (), kind: Kind | None = None, *, analysed: bool = True
 ) -> Report:
+    """`others` are methods of another code base, on every task."""
     grid = small_grid(folder, text or grid_text())
     store = ResultStore(folder / "results", grid.name)
     learners = list(dict.fromkeys(cell.learner for cell in grid.cells))
@@ -64,11 +66,24 @@ def made_up_report(
         accuracies = random.binomial(20, 0.9 - 0.1 * task - 0.03 * rank, 30) / 20
         analysis = analysis_of(cell, random) if analysed else None
         store_result(
-            store, cell, accuracies, adapted=10 ** (2 + rank), val_accuracies=val_accuracies(cell), analysis=analysis
+            store,
+            cell,
+            accuracies,
+            adapted=10 ** (2 + rank),
+            val_accuracies=val_accuracies(cell),
+            analysis=analysis,
+            episodes="digest",
         )
-    return make_report(grid, store, others, kind)
+    files = [others_file(folder, tasks, others)] if others else []
+    return make_report(grid, store, files, kind)
 
 
-def outside_score(task: str, method: str) -> Score:
-    accuracies: Array = np.random.default_rng(1).binomial(20, 0.6, (5, 30)) / 20
-    return Score(task, method, accuracies, (0, 1, 2, 3, 4))
+def others_file(folder: Path, tasks: Sequence[str], methods: Sequence[str]) -> Path:
+    path = folder / "others.csv"
+    accuracies = np.random.default_rng(1).binomial(20, 0.6, (5, 30)) / 20
+    rows = [
+        {"method": method, "task": task, "seed": seed, "episode": n, "accuracy": accuracies[seed, n]}
+        for task, method, seed, n in itertools.product(tasks, methods, range(5), range(30))
+    ]
+    pd.DataFrame(rows).assign(episodes="digest").to_csv(path, index=False)
+    return path

@@ -15,7 +15,7 @@ from PIL import Image
 from fewshot_km.reporting.picture import Picture
 from fewshot_km.reporting.picture_text import label, text_width
 from fewshot_km.reporting.pictures import draw_pictures, save_pictures, svg_text
-from tests.reporting.made_up_report import grid_text, made_up_report, outside_score
+from tests.reporting.made_up_report import grid_text, made_up_report
 
 HOSTILE = (
     "cost $x_1$ and $\\frac{1}{",
@@ -63,10 +63,9 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    others = [outside_score(f"task-{n}", name) for n in range(5) for name in HOSTILE]
     long = "t" * 100  # as long as a label may be
     text = grid_text(5).replace('"task-0"', f'"{long}"')
-    return draw_pictures(made_up_report(tmp_path_factory.mktemp("hostile"), text, others))
+    return draw_pictures(made_up_report(tmp_path_factory.mktemp("hostile"), text, list(filter(None, HOSTILE))))
 
 
 def test_no_text_is_clipped(hostile: list[Picture]) -> None:
