@@ -17,6 +17,7 @@ GRID = """
 seeds = [0, 1, 2, 3, 4]
 learners = ["maml", "anil", "km-maml", { name = "km-maml", label = "km-none", norm_affine = "none" }]
 inner = { lr = 0.4, train_steps = 1, test_steps = 3 }
+test = { episodes = 30 }
 """
 TASK = """
 [[tasks]]
