@@ -73,7 +73,7 @@ Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")
 def quickstart(ctx: typer.Context) -> None:
     """Few-shot benchmarks: MAML, ANIL and KM-MAML with intervals that can be trusted.
 
-    Without a command: run the quickstart grid on the embedded data set (about two minutes) and print its table.
+    Without a command: run the quickstart grid on the embedded data set (about three minutes) and print its table.
 
     \b
     Exit status: 0 all is done, 1 a cell failed,
