@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.cli_options import DataRoot, Plugins, Settings, load_plugins
+from fewshot_km.cli_options import DataRoot, GridName, Plugins, Settings, load_plugins
 from fewshot_km.datasets import load_dataset
 from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError
@@ -29,7 +29,7 @@ def episodes() -> None:
 
 @episodes_commands.command()
 def dump(
-    grid: Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")],
+    grid: GridName,
     task: Annotated[
         str | None, typer.Option(metavar="LABEL", help="A task of the grid.", show_default="its only one")
     ] = None,

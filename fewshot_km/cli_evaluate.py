@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.cli_options import DataRoot, Only, Plugins, Results, Settings, load_plugins
+from fewshot_km.cli_options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.datasets import load_dataset
 from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.engine.devices import choose_device
@@ -22,7 +22,7 @@ FAILED = 1  # exit status: some cells could not be analysed
 
 
 def evaluate_command(
-    grid: Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")],
+    grid: GridName,
     results: Results = RunOptions.results,
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")] = "auto",

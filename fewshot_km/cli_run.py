@@ -9,7 +9,7 @@ import torch
 import typer
 from rich.console import Console
 
-from fewshot_km.cli_options import DataRoot, Only, Plugins, Results, Settings, load_plugins
+from fewshot_km.cli_options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_plan import plan
 from fewshot_km.cli_tables import print_table
 from fewshot_km.datasets.storage import default_data_root, write_text
@@ -36,7 +36,7 @@ FAILED = 1  # exit status: some cells are marked failed
 
 
 def run_command(
-    grid: Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or the path of a TOML file.")],
+    grid: GridName,
     results: Results = RunOptions.results,
     data_root: DataRoot = None,
     only: Only = None,

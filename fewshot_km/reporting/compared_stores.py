@@ -11,7 +11,7 @@ from fewshot_km.errors import DataError
 from fewshot_km.grid.changes import differences
 from fewshot_km.grid.store import StoredCell, read_folder
 from fewshot_km.reporting.statistics import PairedComparison, compare_paired
-from fewshot_km.reporting.table import NOTHING, Entry, Section, Table, p_text, signed_points
+from fewshot_km.reporting.table import NOTHING, Entry, Section, Table, difference_text, p_text
 
 ENVIRONMENT = ("fewshot_km", "git_commit", "device", "libraries")
 """What of a record's environment can change its numbers."""
@@ -101,7 +101,7 @@ def compared_table(rows: list[ComparedRow], first: Path, second: Path) -> Table:
         found = row.comparison
         difference, p = row.why or NOTHING, NOTHING
         if found and found.difference.half_width is not None:
-            difference = f"{signed_points(found.difference.mean)} ± {100 * found.difference.half_width:.2f}"
+            difference = difference_text(found.difference)
             p = p_text(found.p_t)
         means = [NOTHING if np.isnan(mean) else f"{100 * mean:.2f}" for mean in row.means]
         changes = "; ".join(row.changes) or ("nothing" if row.seeds else NOTHING)

@@ -53,6 +53,12 @@ def signed_points(difference: float) -> str:
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
+def difference_text(difference: Interval) -> str:
+    """A difference of accuracies in points with its sign, and what stands behind its ±."""
+    assert difference.half_width is not None
+    return f"{signed_points(difference.mean)} ± {100 * difference.half_width:.2f}"
+
+
 def p_text(p: float) -> str:
     """A p value as papers print it."""
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
@@ -62,3 +68,9 @@ def range_text(share: Interval) -> str:
     """A share with the ends of its interval."""
     ends = "" if share.low is None else f" ({share.low:.2f} to {share.high:.2f})"
     return f"{share.mean:.2f}{ends}"
+
+
+def p_equation(p: float) -> str:
+    """A p value with its sign of relation: "= 0.0934" or "< 0.0001"."""
+    text = p_text(p)
+    return text if text.startswith("<") else f"= {text}"

@@ -8,7 +8,7 @@ from fewshot_km.reporting.intervals import KINDS, Intervals, counts_text
 from fewshot_km.reporting.notes import accuracy_notes, interval_notes, pairwise_notes, state_notes
 from fewshot_km.reporting.published import CheckedClaim, published_rows, published_task
 from fewshot_km.reporting.statistics import Kind
-from fewshot_km.reporting.table import NOTHING, Entry, Section, Table, p_text, range_text, signed_points, spread_text
+from fewshot_km.reporting.table import NOTHING, Entry, Section, Table, difference_text, p_text, range_text, spread_text
 
 
 def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contrasts, kind: Kind) -> Table:
@@ -124,13 +124,11 @@ def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differenc
     rows = []
     for contrast in contrasts:
         pair = contrast.deciding
-        difference = pair.difference
-        assert difference.half_width is not None
         rows.append((
             contrast.task,
             f"{contrast.first} − {contrast.second}",
             contrast.outcome,
-            f"{signed_points(difference.mean)} ± {100 * difference.half_width:.2f}",
+            difference_text(pair.difference),
             p_text(contrast.adjusted_p),
             p_text(pair.p_t),
             p_text(pair.p_sign_flip),
@@ -173,10 +171,10 @@ def claims_table(checked: Sequence[CheckedClaim]) -> Table:
 
 def _evidence(contrast: Contrast) -> str:
     pair, unit = contrast.deciding, "seeds" if contrast.over_seeds else "episodes"
-    assert pair.difference.half_width is not None
-    difference = f"{signed_points(pair.difference.mean)} ± {100 * pair.difference.half_width:.2f} points"
     which = f"{contrast.first} − {contrast.second} on {contrast.task}"
-    return f"{which}: {difference}, n = {pair.n} {unit}, Holm p {p_text(contrast.adjusted_p)}"
+    return (
+        f"{which}: {difference_text(pair.difference)} points, n = {pair.n} {unit}, Holm p {p_text(contrast.adjusted_p)}"
+    )
 
 
 def _number(value: float | None) -> str:

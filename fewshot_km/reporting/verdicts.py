@@ -4,7 +4,7 @@ from fewshot_km.reporting.comparisons import Contrast, Contrasts, Ranking, best_
 from fewshot_km.reporting.grid_results import GridResults
 from fewshot_km.reporting.published import CheckedClaim
 from fewshot_km.reporting.statistics import FEWEST_SEEDS_FOR_ALGORITHMS
-from fewshot_km.reporting.table import p_text, signed_points
+from fewshot_km.reporting.table import difference_text, p_equation
 
 FEWEST_SEEDS = {5: "five"}.get(FEWEST_SEEDS_FOR_ALGORITHMS, str(FEWEST_SEEDS_FOR_ALGORITHMS))
 
@@ -18,13 +18,12 @@ def contrast_sentence(contrast: Contrast) -> str:
     assert difference.half_width is not None
     reach = 100 * difference.half_width
     if contrast.outcome == "undecided":
-        points = f"{signed_points(difference.mean)} ± {reach:.2f}"
+        points = difference_text(difference)
         said = f"{first} and {second} cannot be told apart on {task}: the first minus the second is {points} points"
     else:
         said = f"{first} is better than {second} on {task} by {100 * difference.mean:.2f} ± {reach:.2f} points"
     pairs = f"{n} seeds that both were trained with" if contrast.over_seeds else f"the same {n} test episodes"
-    p = p_text(contrast.adjusted_p)
-    return f"{said} over {pairs} (Holm p {p if p.startswith('<') else f'= {p}'}). {_scope(contrast)}"
+    return f"{said} over {pairs} (Holm p {p_equation(contrast.adjusted_p)}). {_scope(contrast)}"
 
 
 def _scope(contrast: Contrast) -> str:
@@ -62,9 +61,8 @@ def ranking_sentences(ranking: Ranking | str) -> list[str]:
     ordered = sorted(ranking.ranks.items(), key=lambda item: item[1])
     ranks = ", ".join(f"{method} {rank:.2f}" for method, rank in ordered)
     groups = "; ".join(", ".join(group) for group in ranking.groups())
-    p = p_text(ranking.friedman_p)
     return [
-        f"Mean ranks over {ranking.tasks} tasks, 1 the best: {ranks} (Friedman p {p if p[0] == '<' else f'= {p}'}).",
+        f"Mean ranks over {ranking.tasks} tasks, 1 the best: {ranks} (Friedman p {p_equation(ranking.friedman_p)}).",
         f"Ranks that differ by less than {ranking.critical_difference:.2f} cannot be told apart (Nemenyi, 5 %)"
         + (f": {groups}." if groups else ": here all differ by more."),
     ]
