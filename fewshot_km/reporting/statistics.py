@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # not its stats, which it imports at first use: half a second that only tables and reports need
 from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 CONFIDENCE = 0.95  # what the field reports
@@ -69,7 +69,7 @@ def exact_interval(values: Array) -> Interval:
     At most the share of values that are not perfect is lost, and Clopper and Pearson's interval bounds that share.
     """
     mean, n = float(np.mean(values)), len(values)
-    bounds = stats.binomtest(round(mean * n), n).proportion_ci(CONFIDENCE, method="exact")
+    bounds = scipy.stats.binomtest(round(mean * n), n).proportion_ci(CONFIDENCE, method="exact")
     return Interval(mean, float(bounds.low), float(bounds.high), "exact", (n,))
 
 
@@ -161,7 +161,7 @@ def sign_flip_test(differences: Array) -> float:
     if unit is None and len(sizes) > MANY:
         return float(2 * ndtr(-abs(differences.sum()) / np.sqrt((sizes**2).sum())))
     if unit is None:
-        flips = stats.permutation_test(
+        flips = scipy.stats.permutation_test(
             (differences,),
             lambda sample, axis: np.mean(sample, axis=axis),
             permutation_type="samples",
@@ -189,8 +189,8 @@ def wilcoxon_test(differences: Array) -> float:
     """Two-sided p of Wilcoxon's signed-rank test, zeros left out; exact for up to 50 differences, ties or not."""
     apart = differences[differences != 0]
     if len(apart) > EXACT_WILCOXON:
-        return float(stats.wilcoxon(apart).pvalue)
-    return sign_flip_test(np.sign(apart) * stats.rankdata(np.abs(apart)))
+        return float(scipy.stats.wilcoxon(apart).pvalue)
+    return sign_flip_test(np.sign(apart) * scipy.stats.rankdata(np.abs(apart)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -205,7 +205,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def mean_ranks(scores: Array) -> Array:
     """Mean rank of each method over the columns: scores [columns, methods], rank 1 is the best, ties share a rank."""
-    ranks: Array = stats.rankdata(-scores, axis=1).mean(0)
+    ranks: Array = scipy.stats.rankdata(-scores, axis=1).mean(0)
     return ranks
 
 
@@ -213,12 +213,12 @@ def friedman_test(scores: Array) -> float:
     """p of Friedman's test that all methods rank alike: scores [columns, methods], at least three methods."""
     if (scores == scores[:, :1]).all():
         return 1.0
-    return float(stats.friedmanchisquare(*scores.T).pvalue)
+    return float(scipy.stats.friedmanchisquare(*scores.T).pvalue)
 
 
 def critical_difference(methods: int, columns: int) -> float:
     """Nemenyi's critical difference of mean ranks (Demsar 2006, section 3.2.2): q sqrt(k (k + 1) / (6 N))."""
-    q = float(stats.studentized_range.ppf(CONFIDENCE, methods, np.inf)) / np.sqrt(2)
+    q = float(scipy.stats.studentized_range.ppf(CONFIDENCE, methods, np.inf)) / np.sqrt(2)
     return float(q * np.sqrt(methods * (methods + 1) / (6 * columns)))
 
 
@@ -241,13 +241,13 @@ def _t_reach(values: Array) -> float:
 def _t_test(differences: Array) -> float:
     if np.ptp(differences) == 0:  # no spread at all
         return float(differences[0] == 0)
-    return float(stats.ttest_1samp(differences, 0).pvalue)
+    return float(scipy.stats.ttest_1samp(differences, 0).pvalue)
 
 
 def _too_skewed(values: Array) -> bool:
     if len(values) < 3 or np.ptp(values) == 0:
         return False
-    return len(values) <= 25 * float(stats.skew(values)) ** 2
+    return len(values) <= 25 * float(scipy.stats.skew(values)) ** 2
 
 
 @lru_cache(maxsize=4)  # those of a table's seeds and episodes are the same in all its rows
