@@ -20,6 +20,9 @@ from tests.grid.made_up import SMALL_GRID, write_grid
 ONE_CELL = SMALL_GRID.replace('["maml", { name = "km-maml", norm_affine = "bias" }]', '["km-maml"]').replace(
     "seeds = [0, 1]", "seeds = [0]"
 )
+QUICK = ONE_CELL.replace("episodes = 3", "episodes = 1").replace("episodes = 5", "episodes = 2")  # the same files
+QUICK = QUICK.replace("lr = 0.4", "lr = 0.4\ntest_steps = 1")
+SHORT = QUICK.replace("iterations = 4", "iterations = 80").replace("every = 2", "every = 40")
 LONG = ONE_CELL.replace("iterations = 4", "iterations = 200").replace("every = 2", "every = 100")
 ENDLESS = ONE_CELL.replace("iterations = 4", "iterations = 1_000_000").replace("every = 2", "every = 1_000_000")
 RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
@@ -98,7 +101,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path, lo
 
 def test_killed_before_and_after_every_rename_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """Each life dies one operation on a file later than the one before, until one reaches its end."""
-    two_iterations = ONE_CELL.replace("iterations = 4", "iterations = 2")
+    two_iterations = QUICK.replace("iterations = 4", "iterations = 2")
     expected = undisturbed(tmp_path / "undisturbed", two_iterations)
     for dies_at in range(1, 200):
         folder = tmp_path / f"dies-at-{dies_at}"
@@ -166,14 +169,15 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     assert process.exitcode == 130
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, long_result: list[object]) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    expected = undisturbed(tmp_path / "undisturbed", SHORT)
     for harmed in (["checkpoint"], ["checkpoint", "previous"]):
         folder = tmp_path / "-".join(harmed)
         folder.mkdir()
-        write_grid(folder, LONG)
+        write_grid(folder, SHORT)
         process = start(folder, *RUN, "--checkpoint-every", 0)
         until(process, folder, lambda folder=folder: any((folder / CELL).glob("seed0.unfin*/previous.safetensors")))  # type: ignore[misc]
-        time.sleep(1)
+        time.sleep(0.3)
         process.kill()
         process.join()
         (unfinished,) = (folder / CELL).glob("seed0.unfinished-*")
@@ -186,7 +190,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, long_
         for name in harmed:
             assert f"{name}.safetensors is damaged (its content is not what was written" in said(folder)
         assert ("goes on after iteration" in said(folder)) == (harmed == ["checkpoint"])
-        assert result(folder) == long_result
+        assert result(folder) == expected
 
 
 def test_two_runs_at_once_share_the_cells(tmp_path: Path) -> None:
