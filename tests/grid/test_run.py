@@ -116,8 +116,8 @@ def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str, execution: 
 
 def test_learning_is_possible(tmp_path: Path) -> None:
     """Classes with a picture of their own are told apart after some training: far above the chance level of 20 %."""
-    text = NOISE_GRID.replace("iterations = 4", "iterations = 60").replace("episodes = 5", "episodes = 40")
-    log, store = run(tmp_path, text.replace("every = 2", "every = 30").replace("lr = 0.4", "lr = 0.4\ntrain_steps = 3"))
+    text = NOISE_GRID.replace("iterations = 4", "iterations = 20").replace("episodes = 5", "episodes = 40")
+    log, store = run(tmp_path, text.replace("every = 2", "every = 10").replace("lr = 0.4", "lr = 0.4\ntrain_steps = 3"))
     assert len(log.finished) == 2
     for cell in log.finished:
         assert store.read(cell).accuracies.mean() > 0.6, cell
