@@ -54,6 +54,7 @@ def test_the_compiled_program_is_the_plain_loop(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/nowhere")  # torch's own, which is not the user's
     monkeypatch.setattr(compilation, "_USERS_CACHE", None)
+    monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", True)  # else torch compiles programs to find that out
     network = OneBlock(3, (1, 8, 8))
     learner = build_learner("km-maml", {}, network.make, InnerLoop(0.3, "first"))  # half the time of second order
     meta = {n: v.double() for n, v in learner.init(1).items()}
