@@ -18,6 +18,11 @@ settings.register_profile("suite", deadline=None)  # a slow machine is no defect
 settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: what is left when one process has nothing more to do is then short."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for the whole run, whichever of its processes a test is in."""
