@@ -12,6 +12,8 @@ import json
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from contestant import Case
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine import EXECUTIONS, normalisation_loops
 from fewshot_km.engine.memory import keep_freed_memory
 
 KINDS = {  # by part of the operation's name, the first that fits
@@ -28,9 +30,11 @@ KINDS = {  # by part of the operation's name, the first that fits
     "convolution": "convolutions",
     "mm": "matrix products",
     "matmul": "matrix products",
-    "batch_norm": "batch norm kernels",
-    "max_pool": "pooling",
+    "batch_norm": "batch norm, pooling",
+    "max_pool": "batch norm, pooling",
 }
+LOOPS = "normalisation loops"  # of ours, which torch does not see
+ENTRIES = ("normalise", "normalise_gradient", "normalise_second", "pool", "pool_gradient", "pool_second")
 REST = "elementwise, sums, copies"
 RUNS = 9  # odd, so that the median is one of them
 
@@ -57,6 +61,29 @@ class TimeOperations(TorchDispatchMode):
         return out
 
 
+@contextmanager
+def timed_loops(timed: TimeOperations) -> Iterator[None]:
+    """Within it, the time of our compiled loops is added to that of torch's operations."""
+    originals = {name: getattr(normalisation_loops, name) for name in ENTRIES}
+
+    def wrap(loop: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            began = time.perf_counter()
+            out = loop(*args)
+            timed.seconds[LOOPS] += time.perf_counter() - began
+            return out
+
+        return run
+
+    for name, loop in originals.items():
+        setattr(normalisation_loops, name, wrap(loop))
+    try:
+        yield
+    finally:
+        for name, loop in originals.items():
+            setattr(normalisation_loops, name, loop)
+
+
 def profile(case: Case, learner_name: str, execution: str, tasks: int) -> dict[str, Any]:
     """Median seconds per task: of the whole, and by kind."""
     learner, meta = case.make_learner(learner_name)
@@ -67,7 +94,7 @@ def profile(case: Case, learner_name: str, execution: str, tasks: int) -> dict[s
         began = time.perf_counter()
         run(learner, meta, episode, case.steps)
         took = time.perf_counter() - began
-        with TimeOperations() as timed:
+        with TimeOperations() as timed, timed_loops(timed):
             run(learner, meta, episode, case.steps)
         if turn:
             whole.append(took / tasks)
@@ -86,7 +113,7 @@ def row(found: dict[str, Any], rate: float) -> list[str]:
     """Percent of the whole by kind."""
     whole = found["whole"]
     cells = []
-    for kind in [*dict.fromkeys(KINDS.values()), REST]:
+    for kind in [*dict.fromkeys(KINDS.values()), LOOPS, REST]:
         seconds = found["kinds"].get(kind, 0.0)
         cell = f"{100 * seconds / whole:.0f} %" if seconds else ""
         if found["operations"].get(kind):
@@ -120,7 +147,7 @@ def main() -> None:
                 for execution in given.executions:
                     found = profile(case, learner, execution, given.tasks)
                     rows.append([name, learner, execution, *row(found, matrix_rate(1, "cpu"))])
-    kinds = [*dict.fromkeys(KINDS.values()), REST]
+    kinds = [*dict.fromkeys(KINDS.values()), LOOPS, REST]
     header = ["", "learner", "execution", "ms per task", "over its arithmetic", *kinds, "between operations", "calls"]
     print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 

@@ -6,7 +6,8 @@ engine        tasks over ranks and chunks
 meta_train    the outer loop, which can stop and go on anywhere
 checkpoint    its state in a file
 compilation   the outer gradient as one compiled program
-operations    second derivatives of convolution and batch norm
+operations    convolutions with fast second derivatives, put under any network
+normalisation batch norm, max-pooling and ReLU in one go, by the compiled loops beside it
 """
 
 from fewshot_km.engine.choice import Choice, choose_engine

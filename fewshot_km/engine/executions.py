@@ -103,7 +103,7 @@ EXECUTIONS = {
         "task after task; the reference that the others are tested against", plain_outer_gradient, plain_count_correct
     ),
     "loop": Execution(
-        "task after task, images channels-last, fast second derivatives: the faster one for pooled networks on a CPU",
+        "task after task; batch norm, pooling and ReLU in one go, fast second derivatives: for most networks on a CPU",
         loop_outer_gradient,
         loop_count_correct,
     ),

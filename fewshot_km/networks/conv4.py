@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fewshot_km.errors import ConfigError
 from fewshot_km.networks.base import NETWORKS
-from fewshot_km.networks.norms import NormMode, make_norm
+from fewshot_km.networks.norms import NormMode, batch_norm_relu, make_norm
 
 Downsampling = Literal["stride", "pool"]
 
@@ -26,10 +26,12 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[M, channels_in, H, W] -> [M, channels_out, H', W']."""
-        if self.pool and isinstance(self.norm, nn.BatchNorm2d):
+        if not isinstance(self.norm, nn.BatchNorm2d):
+            x = F.relu(self.norm(self.conv(x)))
+            return F.max_pool2d(x, 2) if self.pool else x
+        if self.pool:
             return self._pool_early(x, self.norm)
-        x = F.relu(self.norm(self.conv(x)))
-        return F.max_pool2d(x, 2) if self.pool else x
+        return batch_norm_relu(self.conv(x), self.norm.weight, self.norm.bias, self.norm.eps)
 
     def _pool_early(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         """The same, pooled before scale, shift and ReLU, which then touch a quarter of the map.
@@ -41,8 +43,7 @@ class ConvBlock(nn.Module):
         assert conv.bias is not None
         sign = torch.where(norm.weight < 0, -1, 1).to(x.dtype)
         x = F.conv2d(x, conv.weight * sign[:, None, None, None], conv.bias * sign, conv.stride, conv.padding)
-        x = F.max_pool2d(F.batch_norm(x, None, None, training=True, eps=norm.eps), 2)
-        return F.relu(torch.addcmul(norm.bias[:, None, None], x, (norm.weight * sign)[:, None, None]))
+        return batch_norm_relu(x, norm.weight * sign, norm.bias, norm.eps, pool=True)
 
 
 class Conv4(nn.Module):

@@ -1,6 +1,5 @@
-"""Fast second derivatives against torch's own or a formula's, and against finite differences, in float64."""
+"""Fast second derivatives of convolutions against torch's own and finite differences, in float64; what gets them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,22 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_km.engine.operations import FastOperations, batch_norm, conv2d
-
-
-def numbers(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
-
-
-def derivatives(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    """Value, first and second derivatives along fixed directions, with respect to every input."""
-    value = function(*inputs)
-    g = numbers(*value.shape, seed=1)
-    first = torch.autograd.grad(value, inputs, g, create_graph=True)
-    along = [numbers(*f.shape, seed=2 + i).detach() for i, f in enumerate(first)]
-    second = torch.autograd.grad(first, [*inputs, g], along, materialize_grads=True, allow_unused=True)
-    return [value, *first, *second]
+from fewshot_km.engine.operations import FastOperations, conv2d
+from tests.engine.derivatives import derivatives, names_in_graph, numbers
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -53,33 +38,11 @@ def test_conv2d_has_the_derivatives_of_torch(
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("affine", ["both", "weight", "bias", "neither"])
-def test_batch_norm_has_the_derivatives_of_its_formula(affine: str, layout: torch.memory_format) -> None:
-    x = (3 * numbers(4, 5, 3, 2).detach() + 20).to(memory_format=layout).requires_grad_()
-    named = {"weight": numbers(5, seed=7), "bias": numbers(5, seed=8)}
-    used = {n: t for n, t in named.items() if affine in (n, "both")}
-
-    def apply(norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lambda x, *rest: norm(x, None, None, **dict(zip(used, rest, strict=True)), training=True, eps=1e-3)
-
-    def formula(x: Tensor, *_: None, weight: Tensor | None = None, bias: Tensor | None = None, **__: Any) -> Tensor:
-        h = x - x.mean((0, 2, 3), keepdim=True)
-        h = h / ((h**2).mean((0, 2, 3), keepdim=True) + 1e-3).sqrt()
-        h = h if weight is None else h * weight[None, :, None, None]
-        return h if bias is None else h + bias[None, :, None, None]
-
-    inputs = [x, *used.values()]
-    pairs = zip(derivatives(apply(batch_norm), inputs), derivatives(apply(formula), inputs), strict=True)
-    for ours, theirs in pairs:
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
-
-
 def test_first_second_and_third_derivatives_are_those_of_finite_differences() -> None:
     x, weight, bias = numbers(3, 2, 4, 4), numbers(2, 2, 3, 3, seed=1), numbers(2, seed=2)
 
     def layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return batch_norm(conv2d(x, weight, bias, 2, 1), None, None, training=True)
+        return conv2d(x, weight, bias, 2, 1)
 
     def slope(x: Tensor, weight: Tensor) -> Tensor:  # a second derivative as a function, to differentiate it again
         first = torch.autograd.grad((layer(x, weight, bias) ** 3).sum(), weight, create_graph=True)[0]
@@ -98,26 +61,16 @@ def test_a_network_gets_them_within_the_context_only(monkeypatch: pytest.MonkeyP
         fast = network(x)
     plain = network(x)
     torch.testing.assert_close(fast, plain)
-    assert "_Normalisation" in names_in_graph(fast)
+    assert "_Normalise" in names_in_graph(fast)
     assert "_Convolution" in names_in_graph(fast)
-    assert "_Normalisation" not in names_in_graph(plain)
+    assert "_Normalise" not in names_in_graph(plain)
 
 
 def test_what_is_not_fast_here_is_left_to_torch() -> None:
     running = torch.nn.BatchNorm2d(2)
     x = torch.rand(3, 2, 5, 5)
     with FastOperations():
-        assert "_Normalisation" not in names_in_graph(running(x))
+        assert "_Normalise" not in names_in_graph(running(x))
         assert torch.equal(F.conv1d(x[0], torch.ones(1, 5, 3)), F.conv1d(x[0], torch.ones(1, 5, 3)))
         assert F.batch_norm(x.flatten(2), None, None, training=True).shape == (3, 2, 25)
     assert float(running.running_mean.abs().sum()) > 0
-
-
-def names_in_graph(result: Tensor) -> str:
-    seen, left = [], [result.grad_fn]
-    while left:
-        node = left.pop()
-        if node is not None:
-            seen.append(node.name())
-            left += [f for f, _ in node.next_functions]
-    return " ".join(seen)
