@@ -36,6 +36,7 @@ KINDS = {  # by part of the operation's name, the first that fits
 LOOPS = "normalisation loops"  # of ours, which torch does not see
 ENTRIES = ("normalise", "normalise_gradient", "normalise_second", "pool", "pool_gradient", "pool_second")
 REST = "elementwise, sums, copies"
+COLUMNS = [*dict.fromkeys(KINDS.values()), LOOPS, REST]
 RUNS = 9  # odd, so that the median is one of them
 
 
@@ -113,7 +114,7 @@ def row(found: dict[str, Any], rate: float) -> list[str]:
     """Percent of the whole by kind."""
     whole = found["whole"]
     cells = []
-    for kind in [*dict.fromkeys(KINDS.values()), LOOPS, REST]:
+    for kind in COLUMNS:
         seconds = found["kinds"].get(kind, 0.0)
         cell = f"{100 * seconds / whole:.0f} %" if seconds else ""
         if found["operations"].get(kind):
@@ -147,8 +148,7 @@ def main() -> None:
                 for execution in given.executions:
                     found = profile(case, learner, execution, given.tasks)
                     rows.append([name, learner, execution, *row(found, matrix_rate(1, "cpu"))])
-    kinds = [*dict.fromkeys(KINDS.values()), LOOPS, REST]
-    header = ["", "learner", "execution", "ms per task", "over its arithmetic", *kinds, "between operations", "calls"]
+    header = ["", "learner", "execution", "ms per task", "over its arithmetic", *COLUMNS, "between operations", "calls"]
     print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 

@@ -181,9 +181,8 @@ def meta_train(
             break
         iteration += 1
         _seed(engine, outer.seed, iteration, 0)
-        now = {name: value.detach() for name, value in parameters.items()}
         tasks = range((iteration - 1) * outer.meta_batch, iteration * outer.meta_batch)
-        step = engine.outer_step(now, sampler, tasks, steps=outer.steps)
+        step = engine.outer_step(parameters, sampler, tasks, steps=outer.steps)
         gradient = step.gradient
         if (bound := outer.clip_value) is not None:
             gradient = {name: value.clamp(-bound, bound) for name, value in gradient.items()}
