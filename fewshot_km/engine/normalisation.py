@@ -24,33 +24,34 @@ class _Normalise(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, floor: float) -> Tensor:
-        y, mean, s = loops.normalise(_rows(x), _array(weight), _array(bias), eps, floor)
-        ctx.save_for_backward(x, weight, bias)
-        ctx.statistics, ctx.floor = (mean, s), floor
-        return _images(y, x)
+        lines, mean, s = loops.normalise(_lines(x), _array(weight), _array(bias), eps, floor)
+        y = _images(lines, x)
+        ctx.save_for_backward(x, weight, y)
+        ctx.known = (mean, s, floor)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
-        inputs = (outputs[0], *ctx.saved_tensors, ctx.statistics, ctx.floor)
+        inputs = (outputs[0], *ctx.saved_tensors, ctx.known)
         return *_NormaliseGradient.apply(*inputs), None, None  # type: ignore[no-untyped-call]
 
 
 class _NormaliseGradient(Function):
-    """Gradients with respect to images, weight and bias."""
+    """Gradients with respect to images, weight and bias. y tells what is alive."""
 
     @staticmethod
     def forward(
-        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, statistics: tuple[Array, Array], floor: float
+        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, y: Tensor, known: tuple[Array, Array, float]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        of_x, b, a = loops.normalise_gradient(_rows(g), _rows(x), _array(weight), _array(bias), *statistics, floor)
-        ctx.save_for_backward(g, x, weight, bias)
-        ctx.statistics, ctx.sums, ctx.floor = statistics, (b, a), floor
+        of_x, b, a = loops.normalise_gradient(_lines(g), _lines(x), _lines(y), _array(weight), *known)
+        ctx.save_for_backward(g, x, weight, y)
+        ctx.known = (*known[:2], b, a, known[2])
         return _images(of_x, x), _channels(b, x), _channels(a, x)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
-        inputs = (*outputs, *ctx.saved_tensors, ctx.statistics, ctx.sums, ctx.floor)
-        return *_NormaliseSecond.apply(*inputs), None, None, None  # type: ignore[no-untyped-call]
+        inputs = (*outputs, *ctx.saved_tensors, ctx.known)
+        return *_NormaliseSecond.apply(*inputs), None, None  # type: ignore[no-untyped-call]
 
 
 class _NormaliseSecond(Function):
@@ -58,10 +59,9 @@ class _NormaliseSecond(Function):
 
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        v, v_weight, v_bias, g, x, weight, bias, statistics, sums, floor = inputs
-        along = (_rows(v), _array(v_weight), _array(v_bias))
-        at = (_rows(g), _rows(x), _array(weight), _array(bias), *statistics, *sums, floor)
-        to_g, to_x, to_weight = loops.normalise_second(*along, *at)
+        v, v_weight, v_bias, g, x, weight, y, known = inputs
+        along = (_lines(v), _array(v_weight), _array(v_bias))
+        to_g, to_x, to_weight = loops.normalise_second(*along, _lines(g), _lines(x), _lines(y), _array(weight), *known)
         return _images(to_g, x), _images(to_x, x), _channels(to_weight, x)
 
     @staticmethod
@@ -160,10 +160,16 @@ def _rows(images: Tensor) -> Array:
     return images.detach().permute(0, 2, 3, 1).contiguous().view(n, height, width * channels).numpy()
 
 
+def _lines(images: Tensor) -> Array:
+    """[N, C, H, W] -> [N * H, W * C], likewise."""
+    rows = _rows(images)
+    return rows.reshape(-1, rows.shape[2])
+
+
 def _images(rows: Array, like: Tensor) -> Tensor:
-    channels = like.shape[1]
-    n, height, length = rows.shape
-    return torch.from_numpy(rows).view(n, height, length // channels, channels).permute(0, 3, 1, 2)
+    """The way back, from rows or lines; `like` may have more pixels."""
+    n, channels = like.shape[:2]
+    return torch.from_numpy(rows).view(n, -1, rows.shape[-1] // channels, channels).permute(0, 3, 1, 2)
 
 
 def _array(of_channels: Tensor) -> Array:

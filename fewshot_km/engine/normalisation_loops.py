@@ -1,9 +1,10 @@
 """Loops over images for `normalisation`, compiled to machine code for a CPU: each passes over memory once or twice.
 
-Images x are [N, H, L]: rows of L = W * C numbers, the channels of a pixel side by side. What all pixels of a channel
-share is repeated to such a row. So every inner loop is one over rows; it touches so few of them that the compiler can
-tell them apart, which it must to use vector instructions. Sums are taken over the rows of an image in the images'
-precision, and over images in float64: closer than pairwise sums. One thread: the engine runs a process per core.
+Images x are [N, H, L]: rows of L = W * C numbers, the channels of a pixel side by side; without pooling [R, L], rows of
+all images. What all pixels of a channel share is repeated to such a row. So every inner loop is one over rows; it
+touches so few of them that the compiler can tell them apart, which it must to use vector instructions, and it never
+writes to what it reads under another name. Sums are taken over some rows in the images' precision, over all in float64:
+closer than pairwise sums. One thread: the engine runs a process per core.
 
 With n pixels per channel, h = (x - mean) s, s = (variance + eps)^-1/2, and a pixel alive where ReLU lets it through:
 
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
+ROWS = 32  # whose sums are taken in the images' precision before they are added up in float64: close as pairwise sums
 DEAD = 4  # in place of the number of a window's pixel, 0 to 3: ReLU let none through
 
 
@@ -46,44 +48,36 @@ def compiled(loop: Loop) -> Loop:
 
 @compiled
 def normalise(x: Array, weight: Array, bias: Array, eps: float, floor: float) -> tuple[Array, Array, Array]:
-    """(y, mean, s). Alive is what exceeds `floor`, which is 0 for ReLU and -inf for none."""
+    """(y, mean, s) of rows [R, L]. Alive is what exceeds `floor`, which is 0 for ReLU and -inf for none."""
     mean, s = _statistics(x, weight.size, eps)
-    terms = _rows(x, s, -mean * s, weight, bias)
-    y, h, z = np.empty_like(x), _empty(x), _empty(x)
-    for m in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            _normalised(x[m, i], terms, h, z)
-            _keep_alive(y[m, i], z, z, floor)
+    constant, along_x, y = _row(x, bias - mean * s * weight), _row(x, s * weight), np.empty_like(x)
+    for i in range(x.shape[0]):
+        _scale_alive(y[i], constant, along_x, x[i], floor)
     return y, mean, s
 
 
 @compiled
 def normalise_gradient(
-    g: Array, x: Array, weight: Array, bias: Array, mean: Array, s: Array, floor: float
+    g: Array, x: Array, y: Array, weight: Array, mean: Array, s: Array, floor: float
 ) -> tuple[Array, Array, Array]:
     """(dL/dx, B, A)."""
     a, b = np.zeros(weight.size), np.zeros(weight.size)
-    a_row, b_row, h, z, alive = _empty(x), _empty(x), _empty(x), _empty(x), _empty(x)
-    terms = _rows(x, s, -mean * s, weight, bias)
-    for m in range(x.shape[0]):
+    a_row, b_row, alive, mean_row = _empty(x), _empty(x), _empty(x), _row(x, mean)
+    for first in range(0, x.shape[0], ROWS):
         a_row[:] = 0
         b_row[:] = 0
-        for i in range(x.shape[1]):
-            _normalised(x[m, i], terms, h, z)
-            _keep_alive(alive, g[m, i], z, floor)
-            _add(a_row, alive)
-            _add_product(b_row, alive, h)
+        for i in range(first, min(first + ROWS, x.shape[0])):
+            _keep_alive(alive, g[i], y[i], floor)
+            _add_both(a_row, b_row, alive, x[i], mean_row)
         _add_pixels(a, a_row)
         _add_pixels(b, b_row)
+    b = _along_h(b, a, mean, s, x)
 
     c0, c1, c2 = _gradient_terms(a, b, weight, mean, s, x.size // weight.size)
-    to_x = _rows(x, c0, c1, c2, c2)
-    result = np.empty_like(x)
-    for m in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            _normalised(x[m, i], terms, h, z)
-            _keep_alive(alive, g[m, i], z, floor)
-            _combine(result[m, i], to_x, x[m, i], alive)
+    constant, along_x, along_g, result = _row(x, c0), _row(x, c1), _row(x, c2), np.empty_like(x)
+    for i in range(x.shape[0]):
+        _keep_alive(alive, g[i], y[i], floor)
+        _combine(result[i], constant, along_x, along_g, x[i], alive)
     return result, b, a
 
 
@@ -94,8 +88,8 @@ def normalise_second(
     v_bias: Array,
     g: Array,
     x: Array,
+    y: Array,
     weight: Array,
-    bias: Array,
     mean: Array,
     s: Array,
     b: Array,
@@ -104,50 +98,48 @@ def normalise_second(
 ) -> tuple[Array, Array, Array]:
     """(to g, to x, to weight)."""
     v_sum, u, gv = np.zeros(weight.size), np.zeros(weight.size), np.zeros(weight.size)
-    v_row, u_row, gv_row, h, z, alive = _empty(x), _empty(x), _empty(x), _empty(x), _empty(x), _empty(x)
-    terms = _rows(x, s, -mean * s, weight, bias)
-    for m in range(x.shape[0]):
+    v_row, u_row, gv_row, alive, mean_row = _empty(x), _empty(x), _empty(x), _empty(x), _row(x, mean)
+    for first in range(0, x.shape[0], ROWS):
         v_row[:] = 0
         u_row[:] = 0
         gv_row[:] = 0
-        for i in range(x.shape[1]):
-            _normalised(x[m, i], terms, h, z)
-            _keep_alive(alive, g[m, i], z, floor)
-            _add(v_row, v[m, i])
-            _add_product(u_row, v[m, i], h)
-            _add_product(gv_row, v[m, i], alive)
+        for i in range(first, min(first + ROWS, x.shape[0])):
+            _keep_alive(alive, g[i], y[i], floor)
+            _add_both(v_row, u_row, v[i], x[i], mean_row)
+            _add_product(gv_row, v[i], alive)
         _add_pixels(v_sum, v_row)
         _add_pixels(u, u_row)
         _add_pixels(gv, gv_row)
+    u = _along_h(u, v_sum, mean, s, x)
 
     n = x.size // weight.size
     to_weight, (c0, c1, c2, c3), (d0, d1, d2) = _second_terms(v_sum, u, gv, v_weight, v_bias, a, b, weight, mean, s, n)
-    to_x_terms, along_v, to_g_terms = _rows(x, c0, c1, c3, c3), _row(x, c2), _rows(x, d0, d1, d2, d2)
-    to_g, to_x = np.empty_like(x), np.empty_like(x)
-    for m in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            _normalised(x[m, i], terms, h, z)
-            _keep_alive(alive, g[m, i], z, floor)
-            _combine(to_x[m, i], to_x_terms, x[m, i], alive)
-            _add_product(to_x[m, i], along_v, v[m, i])
-            _combine(alive, to_g_terms, h, v[m, i])
-            _keep_alive(to_g[m, i], alive, z, floor)
+    x_constant, x_along_x, x_along_v, x_along_g = _row(x, c0), _row(x, c1), _row(x, c2), _row(x, c3)
+    g_constant, g_along_h, g_along_v = _row(x, d0), _row(x, d1), _row(x, d2)
+    h, constant, along_x, to_g, to_x = _empty(x), _row(x, -mean * s), _row(x, s), np.empty_like(x), np.empty_like(x)
+    for i in range(x.shape[0]):
+        _combine(to_x[i], x_constant, x_along_x, x_along_v, x[i], v[i])
+        _keep_alive(alive, g[i], y[i], floor)
+        _add_product(to_x[i], x_along_g, alive)
+        _scale(h, constant, along_x, x[i])
+        _combine(alive, g_constant, g_along_h, g_along_v, h, v[i])
+        _keep_alive(to_g[i], alive, y[i], floor)
     return to_g, to_x, to_weight
 
 
 @compiled
 def pool(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array, Array, Array]:
     """(y, h of the maxima, which pixel of each 2x2 window is alive, mean, s); the first three [N, H', L']."""
-    mean, s = _statistics(x, weight.size, eps)
+    mean, s = _statistics(x.reshape(-1, x.shape[2]), weight.size, eps)
     y = np.empty((x.shape[0], x.shape[1] // 2, x.shape[2] // weight.size // 2 * weight.size), x.dtype)
-    h, which, maxima, z = np.empty_like(y), np.empty(y.shape, np.uint8), _empty(y), _empty(y)
-    terms = _rows(y, s, -mean * s, weight, bias)
+    h, which, maxima = np.empty_like(y), np.empty(y.shape, np.uint8), _empty(y)
+    h_constant, along_x, y_constant, along_h = _row(y, -mean * s), _row(y, s), _row(y, bias), _row(y, weight)
     for m in range(x.shape[0]):
         for i in range(y.shape[1]):
             _maxima(x[m], i, weight.size, maxima, which[m, i])
-            _normalised(maxima, terms, h[m, i], z)
-            _mark_dead(which[m, i], z)
-            _keep_alive(y[m, i], z, z, 0.0)
+            _scale(h[m, i], h_constant, along_x, maxima)
+            _scale_alive(y[m, i], y_constant, along_h, h[m, i], 0.0)
+            _mark_dead(which[m, i], y[m, i])
     return y, h, which, mean, s
 
 
@@ -209,47 +201,54 @@ def pool_second(
         _add_pixels(v_sum, v_row)
         _add_pixels(u, u_row)
         _add_pixels(gv, gv_row)
-    u = s * (u - v_sum * (mean - mean.astype(x.dtype)))
+    u = _along_h(u, v_sum, mean, s, x)
 
     n = x.size // weight.size
     to_weight, (c0, c1, c2, c3), (d0, d1, d2) = _second_terms(v_sum, u, gv, v_weight, v_bias, a, b, weight, mean, s, n)
-    to_x_terms, along_g, to_g_terms = _rows(x, c0, c1, c2, c2), c3.astype(x.dtype), _rows(g, d0, d1, d2, d2)
+    x_constant, x_along_x, x_along_v, x_along_g = _row(x, c0), _row(x, c1), _row(x, c2), c3.astype(x.dtype)
+    g_constant, g_along_h, g_along_v = _row(g, d0), _row(g, d1), _row(g, d2)
     for m in range(x.shape[0]):
         for i in range(x.shape[1]):
-            _combine(to_x[m, i], to_x_terms, x[m, i], v[m, i])
-        _unpool(to_x[m], g[m], which[m], along_g)
+            _combine(to_x[m, i], x_constant, x_along_x, x_along_v, x[m, i], v[m, i])
+        _unpool(to_x[m], g[m], which[m], x_along_g)
         for i in range(g.shape[1]):
-            _combine(g_row, to_g_terms, h[m, i], to_g[m, i])
+            _combine(g_row, g_constant, g_along_h, g_along_v, h[m, i], to_g[m, i])
             _keep_marked(to_g[m, i], g_row, which[m, i])
     return to_g, to_x, to_weight
 
 
 @compiled
 def _statistics(x: Array, channels: int, eps: float) -> tuple[Array, Array]:
-    """(mean, s), float64: of each image while it is in the cache, joined as in Chan, Golub & LeVeque 1979."""
-    pixels = x.size // channels // x.shape[0]
-    mean, squares = np.zeros(channels), np.zeros(channels)
-    row, squares_row = _empty(x), _empty(x)
-    for m in range(x.shape[0]):
-        row[:] = 0
-        for i in range(x.shape[1]):
-            _add(row, x[m, i])
-        near = np.zeros(channels)
-        _add_pixels(near, row)
-        near = (near / pixels).astype(x.dtype).astype(np.float64)  # the image's mean but for rounding
-        near_row = _row(x, near)
+    """(mean, s), float64, of rows [R, L]: from deviations from the mean of the first rows.
+
+    It is at most sqrt(R / ROWS) standard deviations from all rows' mean, near enough for sums of squares.
+    """
+    near = _means(x[:ROWS], np.zeros(channels))[0].astype(x.dtype).astype(np.float64)
+    rest, squares = _means(x, near)
+    return near + rest, 1 / np.sqrt(squares - rest * rest + eps)
+
+
+@compiled
+def _means(x: Array, near: Array) -> tuple[Array, Array]:
+    """Means of (x - near) and of its square by channel, float64."""
+    channels = near.size
+    rest, squares = np.zeros(channels), np.zeros(channels)
+    row, squares_row, near_row = _empty(x), _empty(x), _row(x, near)
+    for first in range(0, x.shape[0], ROWS):
         row[:] = 0
         squares_row[:] = 0
-        for i in range(x.shape[1]):
-            _add_deviations(row, squares_row, x[m, i], near_row)
-        rest, own_squares = np.zeros(channels), np.zeros(channels)
+        for i in range(first, min(first + ROWS, x.shape[0])):
+            _add_deviations(row, squares_row, x[i], near_row)
         _add_pixels(rest, row)
-        _add_pixels(own_squares, squares_row)
-        rest /= pixels
-        apart = near + rest - mean
-        squares += own_squares - pixels * rest * rest + apart * apart * (pixels * m / (m + 1))
-        mean += apart / (m + 1)
-    return mean, 1 / np.sqrt(squares / (pixels * x.shape[0]) + eps)
+        _add_pixels(squares, squares_row)
+    return rest * channels / x.size, squares * channels / x.size
+
+
+@compiled
+def _along_h(along_deviations: Array, total: Array, mean: Array, s: Array, like: Array) -> Array:
+    """sum a h from sum a (x - mean) and sum a: the mean was rounded to the precision of `like` there."""
+    result: Array = s * (along_deviations - total * (mean - mean.astype(like.dtype)))
+    return result
 
 
 @compiled
@@ -284,19 +283,8 @@ def _second_terms(
 
 
 @compiled
-def _normalised(x: Array, terms: tuple[Array, Array, Array, Array], h: Array, z: Array) -> None:
-    """h = s x - s mean, z = weight h + bias, for a row. Always the same numbers, so that all agree on what is alive."""
-    s, shift, weight, bias = terms
-    for k in range(x.size):
-        h[k] = s[k] * x[k] + shift[k]
-    for k in range(x.size):
-        z[k] = weight[k] * h[k] + bias[k]
-
-
-@compiled
-def _combine(to: Array, terms: tuple[Array, Array, Array, Array], a: Array, b: Array) -> None:
+def _combine(to: Array, c0: Array, c1: Array, c2: Array, a: Array, b: Array) -> None:
     """to = c0 + c1 a + c2 b."""
-    c0, c1, c2, _ = terms
     for k in range(to.size):
         to[k] = c0[k] + c1[k] * a[k] + c2[k] * b[k]
 
@@ -335,11 +323,19 @@ def _scale(to: Array, c0: Array, c1: Array, a: Array) -> None:
 
 
 @compiled
-def _keep_alive(to: Array, g: Array, z: Array, floor: float) -> None:
-    """g, or zero where z is not above the floor; what is not a number passes, as through torch's ReLU."""
-    none, least = g.dtype.type(0), z.dtype.type(floor)
+def _scale_alive(to: Array, c0: Array, c1: Array, a: Array, floor: float) -> None:
+    none, least = to.dtype.type(0), to.dtype.type(floor)
     for k in range(to.size):
-        to[k] = none if z[k] <= least else g[k]
+        z = c0[k] + c1[k] * a[k]
+        to[k] = none if z <= least else z
+
+
+@compiled
+def _keep_alive(to: Array, g: Array, y: Array, floor: float) -> None:
+    """g, or zero where y is not above the floor; what is not a number passes, as through torch's ReLU."""
+    none, least = g.dtype.type(0), y.dtype.type(floor)
+    for k in range(to.size):
+        to[k] = none if y[k] <= least else g[k]
 
 
 @compiled
@@ -350,10 +346,10 @@ def _keep_marked(to: Array, g: Array, which: Array) -> None:
 
 
 @compiled
-def _mark_dead(which: Array, z: Array) -> None:
-    none, dead = z.dtype.type(0), np.uint8(DEAD)
+def _mark_dead(which: Array, y: Array) -> None:
+    none, dead = y.dtype.type(0), np.uint8(DEAD)
     for k in range(which.size):
-        which[k] = dead if z[k] <= none else which[k]
+        which[k] = dead if y[k] <= none else which[k]
 
 
 @compiled
@@ -413,7 +409,7 @@ def _unpool(image: Array, g: Array, which: Array, factor: Array) -> None:
 
 @compiled
 def _empty(like: Array) -> Array:
-    return np.empty(like.shape[2], like.dtype)
+    return np.empty(like.shape[-1], like.dtype)
 
 
 @compiled
@@ -424,11 +420,6 @@ def _row(like: Array, of_channels: Array) -> Array:
         for c in range(of_channels.size):
             row[start + c] = of_channels[c]
     return row
-
-
-@compiled
-def _rows(like: Array, a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array, Array, Array]:
-    return _row(like, a), _row(like, b), _row(like, c), _row(like, d)
 
 
 @compiled
