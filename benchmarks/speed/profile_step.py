@@ -22,7 +22,7 @@ from contestant import Case
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewshot_km.engine import EXECUTIONS, normalisation_loops
+from fewshot_km.engine import EXECUTIONS, normalisation_loops, window_loops
 from fewshot_km.engine.memory import keep_freed_memory
 
 KINDS = {  # by part of the operation's name, the first that fits
@@ -33,10 +33,15 @@ KINDS = {  # by part of the operation's name, the first that fits
     "batch_norm": "batch norm, pooling",
     "max_pool": "batch norm, pooling",
 }
-LOOPS = "normalisation loops"  # of ours, which torch does not see
-ENTRIES = ("normalise", "normalise_gradient", "normalise_second", "pool", "pool_gradient", "pool_second")
+LOOPS = {  # of ours, which torch does not see
+    "normalisation loops": (
+        normalisation_loops,
+        ["normalise", "normalise_gradient", "normalise_second", "pool", "pool_gradient", "pool_second"],
+    ),
+    "window loops": (window_loops, ["gather", "scatter"]),
+}
 REST = "elementwise, sums, copies"
-COLUMNS = [*dict.fromkeys(KINDS.values()), LOOPS, REST]
+COLUMNS = [*dict.fromkeys(KINDS.values()), *LOOPS, REST]
 RUNS = 9  # odd, so that the median is one of them
 
 
@@ -65,24 +70,26 @@ class TimeOperations(TorchDispatchMode):
 @contextmanager
 def timed_loops(timed: TimeOperations) -> Iterator[None]:
     """Within it, the time of our compiled loops is added to that of torch's operations."""
-    originals = {name: getattr(normalisation_loops, name) for name in ENTRIES}
+    originals = [
+        (kind, module, name, getattr(module, name)) for kind, (module, names) in LOOPS.items() for name in names
+    ]
 
-    def wrap(loop: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(kind: str, loop: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
             began = time.perf_counter()
             out = loop(*args)
-            timed.seconds[LOOPS] += time.perf_counter() - began
+            timed.seconds[kind] += time.perf_counter() - began
             return out
 
         return run
 
-    for name, loop in originals.items():
-        setattr(normalisation_loops, name, wrap(loop))
+    for kind, module, name, loop in originals:
+        setattr(module, name, wrap(kind, loop))
     try:
         yield
     finally:
-        for name, loop in originals.items():
-            setattr(normalisation_loops, name, loop)
+        for _, module, name, loop in originals:
+            setattr(module, name, loop)
 
 
 def profile(case: Case, learner_name: str, execution: str, tasks: int) -> dict[str, Any]:

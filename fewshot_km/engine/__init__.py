@@ -6,8 +6,10 @@ engine        tasks over ranks and chunks
 meta_train    the outer loop, which can stop and go on anywhere
 checkpoint    its state in a file
 compilation   the outer gradient as one compiled program
-operations    convolutions with fast second derivatives, put under any network
-normalisation batch norm, max-pooling and ReLU in one go, by the compiled loops beside it
+operations    fast operations, put under any network:
+convolution   convolutions with fast second derivatives, by torch or as window_products
+normalisation batch norm, max-pooling and ReLU in one go
+*_loops       what of these is compiled to machine_code
 """
 
 from fewshot_km.engine.choice import Choice, choose_engine

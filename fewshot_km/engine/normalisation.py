@@ -12,7 +12,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from fewshot_km.engine import normalisation_loops as loops
-from fewshot_km.engine.normalisation_loops import Array
+from fewshot_km.engine.machine_code import Array
 from fewshot_km.networks import norms
 
 # torch's `once_differentiable` leaves them out, silently, where gradients are asked for by torch.autograd.grad

@@ -22,28 +22,12 @@ and K = sum g v - A V/n - B U/n, is
 Under max-pooling, alive is at most one pixel of each window, its maximum, to which the window's g belongs.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Loop = TypeVar("Loop", bound=Callable[..., Any])
+from fewshot_km.engine.machine_code import Array, compiled
 
 ROWS = 32  # whose sums are taken in the images' precision before they are added up in float64: close as pairwise sums
 DEAD = 4  # in place of the number of a window's pixel, 0 to 3: ReLU let none through
-
-
-def compiled(loop: Loop) -> Loop:
-    """Machine code from the first call on, for seconds once: it is kept beside this file or in the user's cache."""
-    options: dict[str, Any] = {"error_model": "numpy"}  # division by zero is nan or inf, as in torch
-    try:
-        machine_code: Loop = numba.njit(cache=True, **options)(loop)
-    except RuntimeError:  # neither can be written
-        machine_code = numba.njit(**options)(loop)
-    return machine_code
 
 
 @compiled
