@@ -1,20 +1,25 @@
 """A sampler of tasks in a process of its own, for compare.py: `python sampling_contestant.py LIBRARY CASE`.
 
-It holds as many images as the data set of the case in memory, random ones; it answers each line of its input with the
-seconds that drawing {"tasks": ...} tasks took, as float tensors ready for a network, by one thread.
+It holds as many images as the data set of the case in memory, random ones, or has them in files; it answers each line
+of its input with the seconds that drawing {"tasks": ...} tasks took, as float tensors ready for a network, one thread.
 """
 
+import atexit
 import importlib
 import json
+import shutil
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from learn2learn_tasks import ImagesInMemory, draw, import_learn2learn, make_taskset
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from fewshot_km.datasets import Dataset, ImageBank
@@ -22,6 +27,7 @@ from fewshot_km.datasets.splits import Split
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
 
 META_BATCH = 4
+CHARACTERS, DRAWINGS = 200, 20  # in files: fewer than Omniglot has, so that the system keeps them all in memory
 Draw = Callable[[int], object]
 """Draws so many tasks."""
 
@@ -54,6 +60,50 @@ def learn2learn(images: Tensor, spec: TaskSpec, fused: bool) -> Draw:
     dataset = library.data.MetaDataset(flat, labels_to_indices=indices)
     taskset = make_taskset(library, dataset, spec.ways, spec.shots + spec.queries, fused)
     return lambda tasks: [draw(taskset, spec.ways, spec.shots) for _ in range(tasks)]
+
+
+def learn2learn_from_files(spec: TaskSpec) -> Draw:
+    """As its Omniglot benchmark draws them: image files in the form of Omniglot's, its transforms, its sampler."""
+    library, transforms = import_learn2learn(), importlib.import_module("torchvision.transforms")
+    folder = Path(tempfile.mkdtemp(prefix="fewshot_km-"))
+    atexit.register(shutil.rmtree, folder)
+    write_strokes(folder)
+    paths = [(folder / f"{c}-{i}.png", c) for c in range(CHARACTERS) for i in range(DRAWINGS)]
+    form = transforms.Compose(
+        [transforms.Resize(28, interpolation=Image.Resampling.LANCZOS), transforms.ToTensor(), lambda x: 1.0 - x]
+    )
+
+    class Files(torch.utils.data.Dataset[tuple[Tensor, int]]):
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            path, label = paths[index]
+            return form(Image.open(path).convert("L")), label  # as torchvision.datasets.Omniglot does
+
+    indices = {c: list(range(c * DRAWINGS, (c + 1) * DRAWINGS)) for c in range(CHARACTERS)}
+    dataset = library.data.MetaDataset(Files(), labels_to_indices=indices)
+    steps = library.data.transforms
+    of_tasks = [
+        steps.FusedNWaysKShots(dataset, n=spec.ways, k=spec.shots + spec.queries),
+        steps.LoadData(dataset),
+        steps.RemapLabels(dataset),
+        steps.ConsecutiveLabels(dataset),
+        library.vision.transforms.RandomClassRotation(dataset, [0.0, 90.0, 180.0, 270.0]),
+    ]
+    taskset = library.data.Taskset(dataset, of_tasks)
+    return lambda tasks: [taskset.sample() for _ in range(tasks)]
+
+
+def write_strokes(folder: Path) -> None:
+    """Black strokes on white, 105x105 of one bit, as Omniglot's files are."""
+    generator = np.random.default_rng(0)
+    for character in range(CHARACTERS):
+        for drawing in range(DRAWINGS):
+            picture = Image.new("1", (105, 105), 1)
+            points = [(float(x), float(y)) for x, y in generator.uniform(5, 100, (6, 2))]
+            ImageDraw.Draw(picture).line(points, fill=0, width=2)
+            picture.save(folder / f"{character}-{drawing}.png")
 
 
 def torchmeta(images: Tensor, spec: TaskSpec) -> Draw:
@@ -107,6 +157,7 @@ def main() -> None:
         "ours": lambda: ours(images, spec),
         "learn2learn": lambda: learn2learn(images, spec, fused=False),
         "learn2learn fused": lambda: learn2learn(images, spec, fused=True),
+        "learn2learn from files": lambda: learn2learn_from_files(spec),
         "torchmeta": lambda: torchmeta(images, spec),
     }
     draw_tasks = samplers[sys.argv[1]]()

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 
 from fewshot_km.datasets.storage import cache_root, write_text
+from fewshot_km.engine.compilation import expected_seconds
 from fewshot_km.engine.devices import clock
 from fewshot_km.engine.engine import Engine
 from fewshot_km.engine.executions import EXECUTIONS
@@ -39,7 +40,6 @@ USABLE = 0.5  # of the free memory: fragmentation, and whatever else is started 
 MOST_TASKS = 16  # at once: MAML's largest meta-batch; testing reports its progress after each chunk
 
 COMPILING_SAVES = 0.25  # of an iteration's time, at least: measured on strided networks, 0.26 (20-way) to 0.55 (5-way)
-COMPILE_SECONDS = 240  # for each inner step and one more, halved: measured 160 to 230 for one step on two cores
 VMAP_NOT_SLOWER = 1.3  # than the fastest: measured 1.0 to 1.2 where compiling pays (strided), 1.6 where not (pooled)
 PAYS = 4  # times what compiling is expected to cost must be what it is expected to save: a trial may fail
 
@@ -112,9 +112,12 @@ def choose_engine(
         episode = sampler.draw(ranks.share(range(max(meta_batch, ranks.size))))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # whether measured or recalled
             measured = known or _measure(purpose, names, learner, meta, episode, steps, ranks)
-            if execution == AUTO and purpose == "training" and _may_pay(measured, iterations, steps, device):
-                on_compiling(_expected_compile_seconds(steps))
-                measured = _with_compiled(measured, learner, meta, episode, steps, ranks)
+            if execution == AUTO and purpose == "training" and _may_compile(measured, device):
+                plain = EXECUTIONS["plain"].outer_gradient
+                seconds = expected_seconds(partial(plain, learner, meta, episode[:1], steps))
+                if iterations * min(measured.seconds.values()) * COMPILING_SAVES > PAYS * seconds:
+                    on_compiling(seconds)
+                    measured = _with_compiled(measured, learner, meta, episode, steps, ranks)
         name = measured.fastest(iterations)
         choice = Choice(name, measured.chunks[name], {n: s for n, s in measured.seconds.items() if s < math.inf})
         if ranks.first and measured != known:
@@ -156,21 +159,14 @@ def _measure(
     return result
 
 
-def _may_pay(measured: _Measured, iterations: int, steps: int, device: torch.device) -> bool:
-    """Whether compiling is worth a trial that was not made yet.
+def _may_compile(measured: _Measured, device: torch.device) -> bool:
+    """Whether compiling might help, and was not tried yet.
 
     What makes vmap slow on a CPU, maps too large for its caches, makes the compiled program slow, too.
     """
     if "compiled" in measured.seconds or measured.seconds.get("vmap", math.inf) == math.inf:
         return False
-    fastest = min(measured.seconds.values())
-    if device.type == "cpu" and measured.seconds["vmap"] > VMAP_NOT_SLOWER * fastest:
-        return False
-    return iterations * fastest * COMPILING_SAVES > PAYS * _expected_compile_seconds(steps)
-
-
-def _expected_compile_seconds(steps: int) -> float:
-    return COMPILE_SECONDS * (steps + 1) / 2
+    return device.type != "cpu" or measured.seconds["vmap"] <= VMAP_NOT_SLOWER * min(measured.seconds.values())
 
 
 def _with_compiled(

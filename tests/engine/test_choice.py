@@ -5,6 +5,7 @@ The clock is the tests' own, which only made-up executions move: a busy machine 
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.engine import EXECUTIONS, Choice, Engine, choice, choose_engine
+from fewshot_km.engine.compilation import COMPILE_SECONDS, SECONDS_PER_OPERATION, expected_seconds
 from fewshot_km.engine.executions import Execution, Outcome, plain_count_correct, plain_outer_gradient
 from fewshot_km.engine.ranks import ALONE
 from fewshot_km.episodes import Episode, EpisodeSampler
@@ -127,11 +129,21 @@ def test_compiling_is_tried_where_the_iterations_will_pay_for_it(compiler: dict[
     assert (engine.training, engine.testing, compiling) == ("plain", "plain", [])
     engine, heard = choose(iterations=LONG)  # what was measured before is remembered
     assert (engine.training, engine.testing, engine.task_chunk) == ("compiled", "plain", 4)
-    assert compiling == [choice.COMPILE_SECONDS]
+    task = partial(plain_outer_gradient, LEARNER, LEARNER.init(0), noise_sampler().draw([0]), 1)
+    assert compiling == [expected_seconds(task)]
     assert set(heard) == {"training"}
     assert set(heard["training"].seconds) == {"plain", "vmap", "compiled"}
     engine, heard = choose(iterations=LONG)
     assert (engine.training, heard, compiling) == ("compiled", {}, [])
+
+
+def test_the_longer_a_program_the_longer_its_compilation() -> None:
+    x = torch.ones(3)
+    assert expected_seconds(lambda: None) == COMPILE_SECONDS
+    assert expected_seconds(lambda: x.sum() * 2) == COMPILE_SECONDS + 2 * SECONDS_PER_OPERATION
+    meta, episode = LEARNER.init(0), noise_sampler().draw([0])
+    one, five = (expected_seconds(partial(plain_outer_gradient, LEARNER, meta, episode, steps)) for steps in (1, 5))
+    assert 3 < (five - COMPILE_SECONDS) / (one - COMPILE_SECONDS) < 5
 
 
 def test_a_remembered_compilation_must_pay_anew(compiler: dict[str, Execution], own_cache: Path) -> None:
