@@ -15,7 +15,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -222,6 +222,7 @@ def _seconds(run: Callable[[], object], on: Episode) -> float:
 def _tasks_that_fit(run_one: Callable[[], object], on: Episode, ranks: Ranks) -> int:
     """How many times the memory that one task takes can be had by each rank, at least one task."""
     device = on.query_x.device
+    run_one()  # what is set up at first use, such as compiled loops, is not what a task takes
     if device.type == "cuda":
         free = free_bytes(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -269,7 +270,15 @@ def _describe(
         "tf32": torch.backends.cuda.matmul.allow_tf32,
         "ranks": ranks.size,
         "versions": {name: version(name) for name in ("fewshot_km", "torch")},
+        "engine": _engine_code(),
     }
+
+
+@cache
+def _engine_code() -> str:
+    """A digest of the engine's source: other code may be faster or slower within one version, too."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _recall(key: dict[str, Any]) -> _Measured | None:

@@ -215,6 +215,28 @@ def test_as_many_tasks_run_at_once_as_half_of_the_free_memory_holds(
     assert choose("plain")[0].task_chunk == expected
 
 
+def test_another_engine_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "EXECUTIONS", {"plain": taking(0.1)})
+    assert set(choose()[1]) == {"training", "testing"}
+    assert choose()[1] == {}
+    monkeypatch.setattr(choice, "_engine_code", lambda: "changed")
+    assert set(choose()[1]) == {"training", "testing"}
+
+
+def test_what_the_first_run_sets_up_does_not_count_as_a_tasks_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the compiler of the loops does, which takes hundreds of megabytes once."""
+    kept: list[torch.Tensor] = []
+
+    def outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
+        if not kept:
+            kept.append(torch.ones(400_000_000 // 4))
+        return plain_outer_gradient(learner, meta, episode, steps)
+
+    monkeypatch.setattr(choice, "EXECUTIONS", {"plain": Execution("", outer_gradient, plain_count_correct)})
+    monkeypatch.setattr(choice, "free_bytes", lambda _: 800_000_000)
+    assert choose("plain")[0].task_chunk == choice.MOST_TASKS
+
+
 def test_measuring_leaves_random_numbers_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
