@@ -6,6 +6,7 @@ engine        tasks over ranks and chunks
 meta_train    the outer loop, which can stop and go on anywhere
 checkpoint    its state in a file
 compilation   the outer gradient as one compiled program
+layout        images and kernels as they lie in memory
 operations    fast operations, put under any network:
 convolution   convolutions with fast second derivatives, by torch or as window_products
 normalisation batch norm, max-pooling and ReLU in one go

@@ -9,6 +9,7 @@ from torch.func import grad_and_value, vmap
 from torch.nn import functional as F
 
 from fewshot_km.engine.compilation import run_compiled
+from fewshot_km.engine.layout import episode_channels_last, kernels_channels_last
 from fewshot_km.engine.operations import FastOperations
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
@@ -64,14 +65,14 @@ def plain_count_correct(learner: Learner, meta: Params, episode: Episode, steps:
 def loop_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
     """As the plain one, with images laid out channels-last and fast second derivatives."""
     with FastOperations():
-        found = plain_outer_gradient(learner, kernels_last(meta), channels_last(episode), steps)
+        found = plain_outer_gradient(learner, kernels_channels_last(meta), episode_channels_last(episode), steps)
     return Outcome({name: g.contiguous() for name, g in found.gradient.items()}, found.losses, found.accuracies)
 
 
 def loop_count_correct(learner: Learner, meta: Params, episode: Episode, steps: int) -> Tensor:
     """As the plain one, with images laid out channels-last and precise statistics for them."""
     with FastOperations():
-        return plain_count_correct(learner, kernels_last(meta), channels_last(episode), steps)
+        return plain_count_correct(learner, kernels_channels_last(meta), episode_channels_last(episode), steps)
 
 
 def vmap_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
@@ -121,32 +122,6 @@ EXECUTIONS = {
         compiles=True,
     ),
 }
-
-
-def channels_last(episode: Episode) -> Episode:
-    """The same images with the channels of a pixel side by side in memory, as the fastest kernels of a CPU want them.
-
-    Strides are set by hand because torch leaves images of one channel as they are, and layers after them, too.
-    """
-
-    def lay_out(x: Tensor) -> Tensor:
-        _, images, channels, height, width = x.shape
-        return (
-            x.permute(0, 1, 3, 4, 2)
-            .contiguous()
-            .view(-1)
-            .as_strided(
-                x.shape,
-                (images * channels * height * width, channels * height * width, 1, width * channels, channels),
-            )
-        )
-
-    return Episode(lay_out(episode.support_x), episode.support_y, lay_out(episode.query_x), episode.query_y)
-
-
-def kernels_last(meta: Params) -> Params:
-    """The same parameters, convolution kernels laid out as the images are that they meet."""
-    return {n: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for n, v in meta.items()}
 
 
 def _tensors(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor]:

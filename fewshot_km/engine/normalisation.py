@@ -12,6 +12,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from fewshot_km.engine import normalisation_loops as loops
+from fewshot_km.engine.layout import images_of, rows_of
 from fewshot_km.engine.machine_code import Array
 from fewshot_km.networks import norms
 
@@ -155,21 +156,18 @@ def _known(x: Tensor) -> bool:
 
 
 def _rows(images: Tensor) -> Array:
-    """[N, C, H, W] -> [N, H, W * C], a view where channels are side by side in memory."""
-    n, channels, height, width = images.shape
-    return images.detach().permute(0, 2, 3, 1).contiguous().view(n, height, width * channels).numpy()
+    return rows_of(images).numpy()
 
 
 def _lines(images: Tensor) -> Array:
-    """[N, C, H, W] -> [N * H, W * C], likewise."""
-    rows = _rows(images)
-    return rows.reshape(-1, rows.shape[2])
+    """[N, C, H, W] -> [N * H, W * C]."""
+    return rows_of(images).flatten(0, 1).numpy()
 
 
 def _images(rows: Array, like: Tensor) -> Tensor:
     """The way back, from rows or lines; `like` may have more pixels."""
     n, channels = like.shape[:2]
-    return torch.from_numpy(rows).view(n, -1, rows.shape[-1] // channels, channels).permute(0, 3, 1, 2)
+    return images_of(torch.from_numpy(rows).view(n, -1, rows.shape[-1]), channels)
 
 
 def _array(of_channels: Tensor) -> Array:

@@ -13,7 +13,8 @@ from fewshot_km.networks.norms import batch_norm_relu
 
 def pair(value: int | Sequence[int]) -> list[int]:
     """Height and width of what convolutions take as one number or two."""
-    return [value, value] if isinstance(value, int) else list(value)
+    values = [value] if isinstance(value, int) else list(value)
+    return values * 2 if len(values) == 1 else values
 
 
 class ReplacedOperations(TorchFunctionMode):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fewshot_km.engine import window_loops as loops
+from fewshot_km.engine.layout import images_of, rows_of
 
 BLOCK_BYTES = 1_000_000  # of windows at a time: the second-level cache of a core holds 1 to 2 MB
 
@@ -21,17 +22,18 @@ def gradients(
     g: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, *, of_weight: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Of the sum of g (x * weight) with respect to x and, if wanted, to weight; laid out as channels-last."""
-    rows, kernels, along = _rows(x), _matrix(weight), _rows(g)
+    rows, along, kernels = rows_of(x), rows_of(g), rows_of(weight)
     to_x, to_kernels = torch.empty_like(rows), torch.zeros_like(kernels)
+    matrix, to_matrix = kernels.flatten(1), to_kernels.flatten(1)
     for part, windows in _blocks(len(x), (g.shape[2], g.shape[3]), weight):
         g_part = along[part].view(-1, len(weight))
-        matrix = windows.view(len(g_part), -1)
+        seen = windows.view(len(g_part), -1)
         if of_weight:
             loops.gather(rows[part].numpy(), windows.numpy(), x.shape[1], stride, padding)
-            to_kernels.addmm_(g_part.t(), matrix)
-        torch.mm(g_part, kernels, out=matrix)
+            torch.addmm(to_matrix, g_part.t(), seen, out=to_matrix)
+        torch.mm(g_part, matrix, out=seen)
         loops.scatter(windows.numpy(), to_x[part].numpy(), x.shape[1], stride, padding)
-    return _images(to_x, x), _images(to_kernels, weight) if of_weight else None
+    return images_of(to_x, x.shape[1]), images_of(to_kernels, x.shape[1]) if of_weight else None
 
 
 def _blocks(images: int, map_size: Pair, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -44,20 +46,3 @@ def _blocks(images: int, map_size: Pair, weight: Tensor) -> Iterator[tuple[slice
     for first in range(0, images, at_once):
         part = slice(first, min(first + at_once, images))
         yield part, room[: part.stop - part.start]
-
-
-def _rows(images: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, H, W * C], a view where the channels of a pixel are side by side in memory."""
-    n, channels, height, width = images.shape
-    return images.detach().permute(0, 2, 3, 1).contiguous().view(n, height, width * channels)
-
-
-def _matrix(weight: Tensor) -> Tensor:
-    """[F, C, k_h, k_w] -> [F, k_h * k_w * C], a view where it is laid out as images are."""
-    return weight.detach().permute(0, 2, 3, 1).reshape(len(weight), -1)
-
-
-def _images(values: Tensor, like: Tensor) -> Tensor:
-    """The way back from rows or matrix."""
-    n, channels, height, width = like.shape
-    return values.view(n, height, width, channels).permute(0, 3, 1, 2)

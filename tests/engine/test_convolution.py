@@ -19,7 +19,7 @@ from tests.engine.derivatives import derivatives, numbers
         (3, 4, {}),
         (3, 4, {"stride": 2, "padding": 1}),
         (1, 4, {"stride": (2, 1), "padding": (0, 2)}),
-        (1, 4, {"stride": 4, "padding": 3}),
+        (1, 4, {"stride": 4, "padding": [3]}),
         (7, 2, {"stride": (1, 3), "padding": (4, 0)}),
         (4, 6, {"groups": 2, "padding": 1}),
         (3, 4, {"dilation": 2, "padding": 2}),
