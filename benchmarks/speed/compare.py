@@ -10,8 +10,8 @@ meta-training iteration each, so that a disturbance meets all of them; medians a
 The arithmetic floor is the time that the floating-point operations of an iteration would take at the rate of a large
 matrix product, which takes its turn, too.
 
-Each case writes CASE.json into the folder; table.md and ratios.png are made from all that are there. Everything takes
-about an hour on two cores, and another one the first time, for compiling.
+Each case writes CASE.json into the folder; table.md and ratios.png are made from all that are there. On two cores a
+case takes one to twenty minutes, and the first time one to thirty more for each program that is compiled.
 """
 
 import argparse

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 
 from fewshot_km.datasets.storage import cache_root, write_text
-from fewshot_km.engine.compilation import expected_seconds
+from fewshot_km.engine.compilation import COMPILE_SECONDS, expected_seconds
 from fewshot_km.engine.devices import clock
 from fewshot_km.engine.engine import Engine
 from fewshot_km.engine.executions import EXECUTIONS
@@ -112,10 +112,12 @@ def choose_engine(
         episode = sampler.draw(ranks.share(range(max(meta_batch, ranks.size))))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # whether measured or recalled
             measured = known or _measure(purpose, names, learner, meta, episode, steps, ranks)
-            if execution == AUTO and purpose == "training" and _may_compile(measured, device):
+            worth_seconds = iterations * min(measured.seconds.values()) * COMPILING_SAVES / PAYS
+            may_compile = execution == AUTO and purpose == "training" and _may_compile(measured, device)
+            if may_compile and worth_seconds > COMPILE_SECONDS:  # else no program is short enough
                 plain = EXECUTIONS["plain"].outer_gradient
                 seconds = expected_seconds(partial(plain, learner, meta, episode[:1], steps))
-                if iterations * min(measured.seconds.values()) * COMPILING_SAVES > PAYS * seconds:
+                if worth_seconds > seconds:
                     on_compiling(seconds)
                     measured = _with_compiled(measured, learner, meta, episode, steps, ranks)
         name = measured.fastest(iterations)

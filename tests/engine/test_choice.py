@@ -137,6 +137,15 @@ def test_compiling_is_tried_where_the_iterations_will_pay_for_it(compiler: dict[
     assert (engine.training, heard, compiling) == ("compiled", {}, [])
 
 
+def test_a_short_training_does_not_ask_how_long_compiling_takes(
+    compiler: dict[str, Execution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "expected_seconds", failing)
+    assert choose()[0].training == "plain"
+    with pytest.raises(RuntimeError, match="vmap: no"):
+        choose(iterations=LONG)
+
+
 def test_the_longer_a_program_the_longer_its_compilation() -> None:
     x = torch.ones(3)
     assert expected_seconds(lambda: None) == COMPILE_SECONDS
