@@ -22,7 +22,8 @@ from contestant import Case
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewshot_km.engine import EXECUTIONS, normalisation_loops, window_loops
+from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine.fast import normalisation_loops, window_loops
 from fewshot_km.engine.memory import keep_freed_memory
 
 KINDS = {  # by part of the operation's name, the first that fits

@@ -6,11 +6,8 @@ engine        tasks over ranks and chunks
 meta_train    the outer loop, which can stop and go on anywhere
 checkpoint    its state in a file
 compilation   the outer gradient as one compiled program
-layout        images and kernels as they lie in memory
-operations    fast operations, put under any network:
-convolution   convolutions with fast second derivatives, by torch or as window_products
-normalisation batch norm, max-pooling and ReLU in one go
-*_loops       what of these is compiled to machine_code
+fast          operations for one task at a time on a CPU
+operations    how they, and others, are put under any network
 """
 
 from fewshot_km.engine.choice import Choice, choose_engine

@@ -279,7 +279,7 @@ def _describe(
 @cache
 def _engine_code() -> str:
     """A digest of the engine's source: other code may be faster or slower within one version, too."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    files = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 

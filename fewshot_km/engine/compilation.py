@@ -8,6 +8,7 @@ besides, so that the thousands of small operations of a step are launched as one
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,7 @@ from fewshot_km.datasets.storage import cache_root
 from fewshot_km.engine.operations import ReplacedOperations, pair
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
+from fewshot_km.networks.conv_norm import by_parts, conv_norm_relu
 
 OuterGradient = Callable[[Learner, Params, Episode, int], tuple[Params, Tensor, Tensor]]
 """(learner, meta, episode, steps) -> summed gradient, losses [T], accuracies [T]."""
@@ -130,7 +132,11 @@ def _conv2d(
     return (y if bias is None else y + bias).permute(0, 3, 1, 2)
 
 
-_PRODUCTS = {torch.conv2d: _conv2d, F.conv2d: _conv2d}
+_PRODUCTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    torch.conv2d: _conv2d,
+    F.conv2d: _conv2d,
+    conv_norm_relu: partial(by_parts, _conv2d),
+}
 
 
 def _sum(x: Tensor, dim: list[int] | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:

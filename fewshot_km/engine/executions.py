@@ -9,8 +9,8 @@ from torch.func import grad_and_value, vmap
 from torch.nn import functional as F
 
 from fewshot_km.engine.compilation import run_compiled
-from fewshot_km.engine.layout import episode_channels_last, kernels_channels_last
-from fewshot_km.engine.operations import FastOperations
+from fewshot_km.engine.fast.layout import episode_channels_last, kernels_channels_last
+from fewshot_km.engine.fast.operations import FastOperations
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
 

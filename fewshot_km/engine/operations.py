@@ -1,14 +1,10 @@
-"""Operations of torch replaced, within a context, by faster ones with fast second derivatives, under any network."""
+"""Operations of torch, and of ours, replaced within a context by others, under any network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-
-from fewshot_km.networks.norms import batch_norm_relu
 
 
 def pair(value: int | Sequence[int]) -> list[int]:
@@ -29,20 +25,3 @@ class ReplacedOperations(TorchFunctionMode):
     ) -> Any:
         """Replace what is known here, pass on the rest."""
         return self._table.get(func, func)(*args, **(kwargs or {}))
-
-
-class FastOperations(ReplacedOperations):
-    """Within it, convolutions and batch norms are fast ones. Not for `torch.func`."""
-
-    def __init__(self) -> None:
-        # here, because its compiler takes half a second to import, for which most commands need not wait
-        from fewshot_km.engine import convolution, normalisation
-
-        super().__init__(
-            {
-                torch.conv2d: convolution.conv2d,
-                F.conv2d: convolution.conv2d,
-                F.batch_norm: normalisation.batch_norm,
-                batch_norm_relu: normalisation.batch_norm_relu,
-            }
-        )

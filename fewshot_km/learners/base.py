@@ -94,7 +94,7 @@ class GradientLearner(ABC):
         delta = {name: meta[name] for name in self._adapted}
         for _ in range(steps):
             gradient = self._inner_gradient(loss, delta)
-            delta = {name: value - self.inner.lr * gradient[name] for name, value in delta.items()}
+            delta = {name: value.sub(gradient[name], alpha=self.inner.lr) for name, value in delta.items()}
         return delta
 
     def _inner_gradient(self, loss: Callable[[Params], Tensor], delta: Params) -> Params:

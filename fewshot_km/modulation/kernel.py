@@ -5,6 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.overrides import handle_torch_function, has_torch_function
 
 from fewshot_km.errors import ConfigError
 
@@ -26,8 +27,17 @@ class KernelModulator(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """W [k_n, k_c, k_h, k_w] -> W~ of the same shape."""
-        rows = weight.flatten(2).flatten(0, 1)
-        return (torch.tanh(rows @ self.inner) @ self.outer).reshape(weight.shape)
+        return modulated(weight, self.inner, self.outer)
+
+
+def modulated(weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
+    """W~ = tanh(W U1) U2 (Eq. 2-4), as a function that torch's function modes can replace by a faster one."""
+    tensors = (weight, inner, outer)
+    if has_torch_function(tensors):
+        replaced: Tensor = handle_torch_function(modulated, tensors, *tensors)
+        return replaced
+    rows = weight.flatten(2).flatten(0, 1)
+    return (torch.tanh(rows @ inner) @ outer).reshape(weight.shape)
 
 
 def modulate(network: nn.Module) -> nn.Module:

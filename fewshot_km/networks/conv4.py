@@ -3,13 +3,13 @@
 from itertools import pairwise
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewshot_km.errors import ConfigError
 from fewshot_km.networks.base import NETWORKS
-from fewshot_km.networks.norms import NormMode, batch_norm_relu, make_norm
+from fewshot_km.networks.conv_norm import conv_norm_relu
+from fewshot_km.networks.norms import NormMode, make_norm
 
 Downsampling = Literal["stride", "pool"]
 
@@ -26,24 +26,10 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[M, channels_in, H, W] -> [M, channels_out, H', W']."""
-        if not isinstance(self.norm, nn.BatchNorm2d):
-            x = F.relu(self.norm(self.conv(x)))
-            return F.max_pool2d(x, 2) if self.pool else x
-        if self.pool:
-            return self._pool_early(x, self.norm)
-        return batch_norm_relu(self.conv(x), self.norm.weight, self.norm.bias, self.norm.eps)
-
-    def _pool_early(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-        """The same, pooled before scale, shift and ReLU, which then touch a quarter of the map.
-
-        Pooling commutes with what does not decrease. Where a scale is negative, it is the kernel that changes sign:
-        the statistics of a channel change their sign with it, and scale times statistic stays.
-        """
-        conv = self.conv
-        assert conv.bias is not None
-        sign = torch.where(norm.weight < 0, -1, 1).to(x.dtype)
-        x = F.conv2d(x, conv.weight * sign[:, None, None, None], conv.bias * sign, conv.stride, conv.padding)
-        return batch_norm_relu(x, norm.weight * sign, norm.bias, norm.eps, pool=True)
+        if isinstance(self.norm, nn.BatchNorm2d):
+            return conv_norm_relu(x, self.conv.weight, self.conv, self.norm, pool=self.pool)
+        x = F.relu(self.norm(self.conv(x)))
+        return F.max_pool2d(x, 2) if self.pool else x
 
 
 class Conv4(nn.Module):

@@ -2,10 +2,7 @@
 
 from typing import Literal, get_args
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import handle_torch_function, has_torch_function
+from torch import nn
 
 from fewshot_km.errors import ConfigError
 
@@ -30,22 +27,6 @@ def make_norm(mode: str, channels: int) -> nn.Module:
             raise ConfigError(f"norm 'group' needs a multiple of {CHANNELS_PER_GROUP} channels, not {channels}")
         return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
     raise ConfigError(f"unknown norm '{mode}'; known norms: {', '.join(get_args(NormMode))}")
-
-
-def batch_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, pool: bool = False) -> Tensor:
-    """ReLU of images [M, C, H, W], normalised by channel with their own statistics, scaled and shifted.
-
-    With `pool`, the maxima of 2x2 windows of what is normalised are scaled and shifted: for scales that are not
-    negative, the same as pooling at the end. A function of its own that torch's function modes can replace, as they can
-    replace torch's, so that an execution can compute it in one go.
-    """
-    if has_torch_function((x, weight, bias)):
-        replaced: Tensor = handle_torch_function(batch_norm_relu, (x, weight, bias), x, weight, bias, eps, pool=pool)
-        return replaced
-    if not pool:
-        return F.relu(F.batch_norm(x, None, None, weight, bias, training=True, eps=eps))
-    h = F.max_pool2d(F.batch_norm(x, None, None, training=True, eps=eps), 2)
-    return F.relu(torch.addcmul(bias[:, None, None], h, weight[:, None, None]))
 
 
 AffineChoice = Literal["full", "bias", "none"]

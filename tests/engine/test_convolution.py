@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_km.engine import window_loops, window_products
-from fewshot_km.engine.convolution import conv2d
+from fewshot_km.engine.fast import window_loops, window_products
+from fewshot_km.engine.fast.convolution import conv2d
 from tests.engine.derivatives import derivatives, numbers
 
 

@@ -4,15 +4,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from fewshot_km.engine.normalisation import batch_norm, batch_norm_relu
-from fewshot_km.networks import norms
-from tests.engine.derivatives import derivatives, names_in_graph, numbers
+from fewshot_km.engine.fast.normalisation import batch_norm, batch_norm_relu
+from tests.engine.derivatives import derivatives, numbers
 
 EPS = 1e-3
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -45,6 +45,14 @@ def relu(*inputs: Tensor) -> Tensor:
 
 def pool(*inputs: Tensor) -> Tensor:
     return batch_norm_relu(*inputs, EPS, pool=True)
+
+
+def by_torch(x: Tensor, weight: Tensor, bias: Tensor, *, pooled: bool) -> Tensor:
+    """By torch's operations, in the order of the plain network."""
+    if not pooled:
+        return F.relu(F.batch_norm(x, None, None, weight, bias, training=True, eps=EPS))
+    h = F.max_pool2d(F.batch_norm(x, None, None, training=True, eps=EPS), 2)
+    return F.relu(torch.addcmul(bias[:, None, None], h, weight[:, None, None]))
 
 
 def assert_same(ours: list[Tensor], theirs: list[Tensor]) -> None:
@@ -91,17 +99,6 @@ def test_of_equal_pixels_the_first_counts_and_what_is_zero_is_dead(
     assert_same(derivatives(ours, inputs), derivatives(theirs, inputs))
 
 
-@pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_is_what_networks_call(pooled: bool, layout: torch.memory_format) -> None:
-    """Value and first derivatives; torch's own second derivative of its batch norm is the same formula again."""
-    inputs = [numbers(5, 4, 6, 7).detach().to(memory_format=layout).requires_grad_(), numbers(4, seed=3), numbers(4)]
-    assert_same(
-        derivatives(lambda *i: batch_norm_relu(*i, EPS, pool=pooled), inputs),
-        derivatives(lambda *i: norms.batch_norm_relu(*i, EPS, pool=pooled), inputs),
-    )
-
-
 @pytest.mark.parametrize("function", [relu, pool, lambda x, w, b: batch_norm(x, None, None, w, b, training=True)])
 def test_derivatives_are_those_of_finite_differences(function: Callable[..., Tensor]) -> None:
     inputs = (numbers(3, 2, 4, 4), numbers(2, seed=1), numbers(2, seed=2))
@@ -119,16 +116,14 @@ def test_in_float32_it_is_as_exact_as_torch(
         pairs = [(f.detach(), t.detach()) for f, t in zip(found, truth, strict=True) if t.any()]
         return [float((f - t).norm() / t.norm()) for f, t in pairs]
 
-    def by_torch(*inputs: Tensor) -> Tensor:
-        return norms.batch_norm_relu(*inputs, EPS, pool=ours is pool)
-
     x = (numbers(30, 6, 20, 20).detach() + offset).float().double().requires_grad_()
     weight, bias = (numbers(6, seed=s).detach().float().double().abs().requires_grad_() for s in (1, 2))
     bias = (bias.detach() + 9).requires_grad_()  # nothing is dead, so that no pixel is on another side of the ReLU
     inputs = [x, weight, bias]
     truth = derivatives(theirs, inputs)
     # torch reads x as s x - s mean as well: what is lost to a mean of many standard deviations is lost to both
-    for ours_is_off, torch_is_off in zip(error(ours, inputs, truth), error(by_torch, inputs, truth), strict=True):
+    torchs = error(partial(by_torch, pooled=ours is pool), inputs, truth)
+    for ours_is_off, torch_is_off in zip(error(ours, inputs, truth), torchs, strict=True):
         assert ours_is_off < max(1.5 * torch_is_off, 3e-7)
 
 
@@ -152,31 +147,16 @@ def test_what_is_not_a_number_is_passed_on(pooled: bool) -> None:
         torch.zeros(2, dtype=torch.float64).requires_grad_(),
     ]
     ours = derivatives(lambda *i: batch_norm_relu(*i, EPS, pool=pooled), inputs)
-    theirs = derivatives(lambda *i: norms.batch_norm_relu(*i, EPS, pool=pooled), inputs)
+    theirs = derivatives(partial(by_torch, pooled=pooled), inputs)
     assert ours[0].isnan().all()
     assert theirs[0].isnan().all()
     assert ours[1].isnan().all()
 
 
-def test_what_the_loops_do_not_know_is_left_to_torch() -> None:
-    def options(**given: Any) -> dict[str, Any]:
-        return {"dtype": torch.float64, "requires_grad": True} | given
-
-    ones, zeros = torch.ones(2, **options()), torch.zeros(2, **options())
-    assert "_Normalise" in names_in_graph(relu(torch.rand(3, 2, 4, 4, **options()), ones, zeros))
-    half = options(dtype=torch.bfloat16)
-    low = relu(torch.rand(3, 2, 4, 4, **half), torch.ones(2, **half), torch.zeros(2, **half))
-    assert "_Normalise" not in names_in_graph(low)
-    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
-        relu(torch.rand(1, 2, 1, 1, **options()), ones, zeros)
-    with pytest.raises(RuntimeError, match="too small"):
-        pool(torch.rand(4, 2, 1, 3, **options()), ones, zeros)
-
-
 def test_where_nothing_can_be_written_machine_code_is_not_kept() -> None:
     nowhere = os.environ | {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}  # of which there is none
     nowhere.pop("NUMBA_CACHE_DIR", None)
-    program = "from fewshot_km.engine import normalisation_loops as l; print(type(l.pool._cache).__name__)"
+    program = "from fewshot_km.engine.fast import normalisation_loops as l; print(type(l.pool._cache).__name__)"
     kept = [
         subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
         for env in (os.environ, nowhere)

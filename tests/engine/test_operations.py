@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from fewshot_km.engine.operations import FastOperations
+from fewshot_km.engine.fast.operations import FastOperations
 from tests.engine.derivatives import names_in_graph
 
 

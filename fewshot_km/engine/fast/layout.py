@@ -1,10 +1,16 @@
 """Images and kernels with the channels of a pixel side by side in memory, as the fastest kernels of a CPU want them."""
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Params
+
+Array = NDArray[Any]
 
 
 def episode_channels_last(episode: Episode) -> Episode:
@@ -33,12 +39,20 @@ def kernels_channels_last(meta: Params) -> Params:
     return {n: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for n, v in meta.items()}
 
 
-def rows_of(images: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, H, W * C], a view where they are laid out so; without a graph."""
-    n, channels, height, width = images.shape
-    return images.detach().permute(0, 2, 3, 1).contiguous().view(n, height, width * channels)
+def channels_last(images: Tensor) -> Tensor:
+    """[N, C, H, W], copied where they are not laid out so; without a graph."""
+    return images_of(rows_of(images), images.shape[1])
 
 
-def images_of(rows: Tensor, channels: int) -> Tensor:
+def rows_of(images: Tensor) -> Array:
+    """[N, C, H, W] -> [N, H, W * C], a view where they are laid out so; without a graph.
+
+    By numpy, whose views take less time to make than torch's.
+    """
+    pixels = np.ascontiguousarray(images.detach().numpy().transpose(0, 2, 3, 1))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def images_of(rows: Array, channels: int) -> Tensor:
     """The way back."""
-    return rows.view(*rows.shape[:2], -1, channels).permute(0, 3, 1, 2)
+    return torch.from_numpy(rows.reshape(*rows.shape[:2], -1, channels).transpose(0, 3, 1, 2))

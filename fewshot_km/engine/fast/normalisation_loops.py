@@ -19,12 +19,14 @@ and K = sum g v - A V/n - B U/n, is
     to g        s weight (v - V/n - h U/n) + v_weight h + v_bias  where alive
     to x        s (q - mean q - h (mean qh + s weight K/n)),  q = (v_weight - s weight U/n) g - s weight B/n v
 
-Under max-pooling, alive is at most one pixel of each window, its maximum, to which the window's g belongs.
+Under max-pooling, alive is at most one pixel of each window, its maximum, to which the window's g belongs. Where a
+first layer has normalised already, it is pooled alone.
 """
 
 import numpy as np
 
-from fewshot_km.engine.machine_code import Array, compiled
+from fewshot_km.engine.fast.layout import Array
+from fewshot_km.engine.fast.machine_code import compiled
 
 ROWS = 32  # whose sums are taken in the images' precision before they are added up in float64: close as pairwise sums
 DEAD = 4  # in place of the number of a window's pixel, 0 to 3: ReLU let none through
@@ -199,6 +201,38 @@ def pool_second(
             _combine(g_row, g_constant, g_along_h, g_along_v, h[m, i], to_g[m, i])
             _keep_marked(to_g[m, i], g_row, which[m, i])
     return to_g, to_x, to_weight
+
+
+@compiled
+def max_pool(x: Array, channels: int) -> tuple[Array, Array]:
+    """(ReLU of the maxima of 2x2 windows, which pixel of each is alive), [N, H', L'], of images [N, H, L]."""
+    y = np.empty((x.shape[0], x.shape[1] // 2, x.shape[2] // channels // 2 * channels), x.dtype)
+    which, maxima = np.empty(y.shape, np.uint8), _empty(y)
+    for m in range(x.shape[0]):
+        for i in range(y.shape[1]):
+            _maxima(x[m], i, channels, maxima, which[m, i])
+            _mark_dead(which[m, i], maxima)
+            _keep_marked(y[m, i], maxima, which[m, i])
+    return y, which
+
+
+@compiled
+def unpool(g: Array, which: Array, height: int, width: int, channels: int) -> Array:
+    """Images [N, height, width * C] of zeros, but g of each window [N, H', L'] at its pixel that is alive."""
+    result, ones = np.zeros((g.shape[0], height, width * channels), g.dtype), np.ones(channels, g.dtype)
+    for m in range(g.shape[0]):
+        _unpool(result[m], g[m], which[m], ones)
+    return result
+
+
+@compiled
+def pick(x: Array, which: Array, channels: int) -> Array:
+    """Of each window of images [N, H, L] the pixel that is alive, or 0: [N, H', L']."""
+    result = np.empty(which.shape, x.dtype)
+    for m in range(x.shape[0]):
+        for i in range(which.shape[1]):
+            _chosen(x[m], i, which[m, i], channels, result[m, i])
+    return result
 
 
 @compiled

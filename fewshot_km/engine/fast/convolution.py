@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from fewshot_km.engine import window_products
+from fewshot_km.engine.fast import window_products
 from fewshot_km.engine.operations import pair
 
 aten = torch.ops.aten

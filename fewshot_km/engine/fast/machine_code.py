@@ -4,9 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 

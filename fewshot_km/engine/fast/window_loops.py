@@ -4,7 +4,8 @@ Images are [N, H, L]: rows of L = W * C numbers, the channels of a pixel side by
 stretch of memory. Windows are [N, H', W', k_h, k_w * C], with zeros for what lies beyond the image.
 """
 
-from fewshot_km.engine.machine_code import Array, compiled
+from fewshot_km.engine.fast.layout import Array
+from fewshot_km.engine.fast.machine_code import compiled
 
 SHORT = 16  # numbers, up to which copying one by one is faster than by slices
 

@@ -6,18 +6,15 @@ five. The sums differ in order only.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from fewshot_km.engine import normalisation_loops as loops
-from fewshot_km.engine.layout import images_of, rows_of
-from fewshot_km.engine.machine_code import Array
-from fewshot_km.networks import norms
-
-# torch's `once_differentiable` leaves them out, silently, where gradients are asked for by torch.autograd.grad
-NO_THIRD = "this execution has no third derivatives of batch norm; choose the execution 'plain' for this learner"
+from fewshot_km.engine.fast import normalisation_loops as loops
+from fewshot_km.engine.fast.derivatives import SecondDerivative
+from fewshot_km.engine.fast.layout import Array, images_of, rows_of
 
 
 class _Normalise(Function):
@@ -47,7 +44,7 @@ class _NormaliseGradient(Function):
         of_x, b, a = loops.normalise_gradient(_lines(g), _lines(x), _lines(y), _array(weight), *known)
         ctx.save_for_backward(g, x, weight, y)
         ctx.known = (*known[:2], b, a, known[2])
-        return _images(of_x, x), _channels(b, x), _channels(a, x)
+        return _images(of_x, x), _channels(b, of_x), _channels(a, of_x)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
@@ -55,7 +52,7 @@ class _NormaliseGradient(Function):
         return *_NormaliseSecond.apply(*inputs), None, None  # type: ignore[no-untyped-call]
 
 
-class _NormaliseSecond(Function):
+class _NormaliseSecond(SecondDerivative):
     """Gradients of that with respect to g, images and weight, along v, v_weight and v_bias."""
 
     @staticmethod
@@ -63,11 +60,7 @@ class _NormaliseSecond(Function):
         v, v_weight, v_bias, g, x, weight, y, known = inputs
         along = (_lines(v), _array(v_weight), _array(v_bias))
         to_g, to_x, to_weight = loops.normalise_second(*along, _lines(g), _lines(x), _lines(y), _array(weight), *known)
-        return _images(to_g, x), _images(to_x, x), _channels(to_weight, x)
-
-    @staticmethod
-    def backward(_: Any, *outputs: Tensor) -> Any:
-        raise NotImplementedError(NO_THIRD)
+        return _images(to_g, x), _images(to_x, x), _channels(to_weight, to_x)
 
 
 class _NormaliseAndPool(Function):
@@ -75,10 +68,10 @@ class _NormaliseAndPool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        y, *found = loops.pool(_rows(x), _array(weight), _array(bias), eps)
+        y, *found = loops.pool(rows_of(x), _array(weight), _array(bias), eps)
         ctx.found = tuple(found)
         ctx.save_for_backward(x, weight)
-        return _images(y, x)
+        return images_of(y, x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
@@ -93,10 +86,10 @@ class _PoolGradient(Function):
         ctx: Any, g: Tensor, x: Tensor, weight: Tensor, found: tuple[Array, Array, Array, Array]
     ) -> tuple[Tensor, Tensor, Tensor]:
         h, which, mean, s = found
-        of_x, b, a = loops.pool_gradient(_rows(g), _rows(x), h, which, _array(weight), mean, s)
+        of_x, b, a = loops.pool_gradient(rows_of(g), rows_of(x), h, which, _array(weight), mean, s)
         ctx.save_for_backward(g, x, weight)
         ctx.found, ctx.sums = found, (b, a)
-        return _images(of_x, x), _channels(b, x), _channels(a, x)
+        return images_of(of_x, len(a)), _channels(b, of_x), _channels(a, of_x)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
@@ -104,19 +97,17 @@ class _PoolGradient(Function):
         return *_PoolSecond.apply(*inputs), None  # type: ignore[no-untyped-call]
 
 
-class _PoolSecond(Function):
+class _PoolSecond(SecondDerivative):
     """Gradients of that with respect to g, images and weight, along v, v_weight and v_bias."""
 
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         v, v_weight, v_bias, g, x, weight, (h, which, mean, s), sums = inputs
-        along = (_rows(v), _array(v_weight), _array(v_bias))
-        to_g, to_x, to_weight = loops.pool_second(*along, _rows(g), _rows(x), h, which, _array(weight), mean, s, *sums)
-        return _images(to_g, x), _images(to_x, x), _channels(to_weight, x)
-
-    @staticmethod
-    def backward(_: Any, *outputs: Tensor) -> Any:
-        raise NotImplementedError(NO_THIRD)
+        along = (rows_of(v), _array(v_weight), _array(v_bias))
+        to_g, to_x, to_weight = loops.pool_second(
+            *along, rows_of(g), rows_of(x), h, which, _array(weight), mean, s, *sums
+        )
+        return images_of(to_g, len(mean)), images_of(to_x, len(mean)), _channels(to_weight, to_x)
 
 
 def batch_norm(
@@ -130,7 +121,7 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """`torch.nn.functional.batch_norm`; images on a CPU are normalised by their own statistics here, the rest there."""
-    if running_mean is not None or not training or not _known(x):
+    if running_mean is not None or not training or not treated(x):
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     weight = x.new_ones(x.shape[1]) if weight is None else weight
     bias = x.new_zeros(x.shape[1]) if bias is None else bias
@@ -139,9 +130,7 @@ def batch_norm(
 
 
 def batch_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, pool: bool = False) -> Tensor:
-    """`fewshot_km.networks.norms.batch_norm_relu`; images on a CPU are treated here, the rest there."""
-    if not _known(x) or (pool and min(x.shape[2:]) < 2):
-        return norms.batch_norm_relu(x, weight, bias, eps, pool=pool)
+    """ReLU after batch norm of images on a CPU; with `pool`, of the maxima of 2x2 windows, scales not negative."""
     if pool:
         pooled: Tensor = _NormaliseAndPool.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
         return pooled
@@ -149,30 +138,26 @@ def batch_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, pool
     return result
 
 
-def _known(x: Tensor) -> bool:
+def treated(x: Tensor) -> bool:
     """Whether these are images that the loops can read, and several pixels a channel, without which torch complains."""
     there = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     return there and x.ndim == 4 and x.numel() > x.shape[1]
 
 
-def _rows(images: Tensor) -> Array:
-    return rows_of(images).numpy()
-
-
 def _lines(images: Tensor) -> Array:
     """[N, C, H, W] -> [N * H, W * C]."""
-    return rows_of(images).flatten(0, 1).numpy()
+    rows = rows_of(images)
+    return rows.reshape(-1, rows.shape[2])
 
 
-def _images(rows: Array, like: Tensor) -> Tensor:
-    """The way back, from rows or lines; `like` may have more pixels."""
-    n, channels = like.shape[:2]
-    return images_of(torch.from_numpy(rows).view(n, -1, rows.shape[-1]), channels)
+def _images(lines: Array, like: Tensor) -> Tensor:
+    """The way back."""
+    return images_of(lines.reshape(len(like), -1, lines.shape[1]), like.shape[1])
 
 
 def _array(of_channels: Tensor) -> Array:
-    return of_channels.detach().contiguous().numpy()
+    return np.ascontiguousarray(of_channels.detach().numpy())
 
 
-def _channels(values: Array, like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like.dtype)
+def _channels(values: Array, like: Array) -> Tensor:
+    return torch.from_numpy(values.astype(like.dtype))

@@ -1,0 +1,46 @@
+"""Convolution, batch norm, ReLU and max-pooling as one function, so that an execution can compute them in one go."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
+
+
+def conv_norm_relu(x: Tensor, weight: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool = False) -> Tensor:
+    """ReLU of convolved images [M, C, H, W], normalised by channel with their own statistics; max-pooled 2x2 if wanted.
+
+    Of the modules only parameters and geometry are used. torch's function modes can replace this, as they can replace
+    torch's functions; the kernel `weight` is given beside its layer, so that they see how it is made, too.
+    """
+    if has_torch_function((x, weight)):
+        replaced: Tensor = handle_torch_function(conv_norm_relu, (x, weight), x, weight, conv, norm, pool=pool)
+        return replaced
+    return by_parts(F.conv2d, x, weight, conv, norm, pool=pool)
+
+
+def by_parts(
+    conv2d: Callable[..., Tensor],
+    x: Tensor,
+    weight: Tensor,
+    conv: nn.Conv2d,
+    norm: nn.BatchNorm2d,
+    *,
+    pool: bool = False,
+) -> Tensor:
+    """The same by the given convolution and torch's operations.
+
+    Pooled before scale, shift and ReLU, which then touch a quarter of the map: pooling commutes with what does not
+    decrease. Where a scale is negative, it is the kernel that changes sign: the statistics of a channel change their
+    sign with it, and scale times statistic stays.
+    """
+    bias, scale, shift = conv.bias, norm.weight, norm.bias
+    geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    if not pool:
+        x = conv2d(x, weight, bias, *geometry)
+        return F.relu(F.batch_norm(x, None, None, scale, shift, training=True, eps=norm.eps))
+    sign = torch.where(scale < 0, -1, 1).to(x.dtype)
+    x = conv2d(x, weight * sign[:, None, None, None], None if bias is None else bias * sign, *geometry)
+    h = F.max_pool2d(F.batch_norm(x, None, None, training=True, eps=norm.eps), 2)
+    return F.relu(torch.addcmul(shift[:, None, None], h, (scale * sign)[:, None, None]))
