@@ -55,9 +55,10 @@ class _ConvolutionGradient(Function):
         if needed[0] and _as_products(g, x, geometry):
             (s_h, s_w), (p_h, p_w), *_ = geometry
             found = window_products.gradients(g, x, weight, (s_h, s_w), (p_h, p_w), of_weight=needed[1])
-            return *found, g.sum((0, 2, 3)) if needed[2] else None
-        gradients: Gradients = aten.convolution_backward(g, x, weight, [len(weight)], *geometry, needed)
-        return gradients
+        else:
+            found = aten.convolution_backward(g, x, weight, None, *geometry, [*needed[:2], False])[:2]
+        # torch would sum up g, too, but takes as long for that as for the kernels of a first layer
+        return *found, g.sum((0, 2, 3)) if needed[2] else None
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor | None) -> Any:
