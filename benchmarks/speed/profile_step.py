@@ -23,7 +23,7 @@ from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.engine import EXECUTIONS
-from fewshot_km.engine.fast import normalisation_loops, window_loops
+from fewshot_km.engine.fast import modulation_loops, normalisation_loops, window_loops
 from fewshot_km.engine.memory import keep_freed_memory
 
 KINDS = {  # by part of the operation's name, the first that fits
@@ -34,12 +34,11 @@ KINDS = {  # by part of the operation's name, the first that fits
     "batch_norm": "batch norm, pooling",
     "max_pool": "batch norm, pooling",
 }
+NORMALISATION = ["normalise", "normalise_gradient", "normalise_second", "pool", "pool_gradient", "pool_second"]
 LOOPS = {  # of ours, which torch does not see
-    "normalisation loops": (
-        normalisation_loops,
-        ["normalise", "normalise_gradient", "normalise_second", "pool", "pool_gradient", "pool_second"],
-    ),
+    "normalisation loops": (normalisation_loops, [*NORMALISATION, "max_pool", "unpool", "pick"]),
     "window loops": (window_loops, ["gather", "scatter"]),
+    "modulation loops": (modulation_loops, ["product", "gradient", "second"]),
 }
 REST = "elementwise, sums, copies"
 COLUMNS = [*dict.fromkeys(KINDS.values()), *LOOPS, REST]

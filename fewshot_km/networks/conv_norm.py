@@ -11,8 +11,9 @@ from torch.overrides import handle_torch_function, has_torch_function
 def conv_norm_relu(x: Tensor, weight: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool = False) -> Tensor:
     """ReLU of convolved images [M, C, H, W], normalised by channel with their own statistics; max-pooled 2x2 if wanted.
 
-    Of the modules only parameters and geometry are used. torch's function modes can replace this, as they can replace
-    torch's functions; the kernel `weight` is given beside its layer, so that they see how it is made, too.
+    Of the modules only parameters and geometry are used; the norm has scale and shift. torch's function modes can
+    replace this, as they can replace torch's functions; the kernel `weight` is given beside its layer, so that they see
+    how it is made, too.
     """
     if has_torch_function((x, weight)):
         replaced: Tensor = handle_torch_function(conv_norm_relu, (x, weight), x, weight, conv, norm, pool=pool)
