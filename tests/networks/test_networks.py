@@ -6,6 +6,7 @@ from torch import nn
 
 from fewshot_km.errors import ConfigError, UnknownNameError
 from fewshot_km.networks import NETWORKS, Network, build_network
+from fewshot_km.networks.conv4 import ConvBlock
 from fewshot_km.networks.norms import make_norm, norm_parameter_names
 from tests.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, SMALL_GROUP, PaperNetwork
 
@@ -37,7 +38,7 @@ def test_strided_maps_have_the_papers_sizes() -> None:
     sizes = []
     network = OMNIGLOT_20_WAY.make()
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, ConvBlock):
             module.register_forward_hook(lambda _m, _i, output: sizes.append(tuple(output.shape[2:])))
     network(torch.rand(2, 1, 28, 28))
     assert sizes == [(14, 14), (7, 7), (4, 4), (2, 2)]  # "the last 2x2 map"

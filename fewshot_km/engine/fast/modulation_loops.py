@@ -60,8 +60,7 @@ def second(
         _add_product(r, b_outer, g[n])
         _subtract_bend(r, t[n], p, m)
         _times_slope(r, t[n])
-        s[:] = p
-        _times_slope(s, t[n])
+        _slope_times(s, p, t[n])
         _times_slope(m, t[n])
         _add_product(to_g[n], outer_t, m)
         _add_product(to_g[n], b_outer_t, t[n])
@@ -96,6 +95,13 @@ def _times_slope(to: Array, t: Array) -> None:
     for i in range(t.shape[0]):
         for c in range(t.shape[1]):
             to[i, c] *= 1 - t[i, c] * t[i, c]
+
+
+@compiled
+def _slope_times(to: Array, x: Array, t: Array) -> None:
+    for i in range(t.shape[0]):
+        for c in range(t.shape[1]):
+            to[i, c] = x[i, c] * (1 - t[i, c] * t[i, c])
 
 
 @compiled
