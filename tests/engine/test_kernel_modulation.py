@@ -27,6 +27,20 @@ def test_it_has_the_derivatives_of_the_plain_formula(shape: tuple[int, ...], lay
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("wanted", [[0], [1], [2], [1, 2]])
+def test_it_has_second_derivatives_along_some_gradients_only(wanted: list[int]) -> None:
+    """As of an inner loop, which adapts modulators but no kernels."""
+    inputs = inputs_of((4, 3, 3, 3))
+
+    def second(function: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+        y = function(*inputs)
+        first = torch.autograd.grad((y**3).sum(), [inputs[i] for i in wanted], create_graph=True)
+        return torch.autograd.grad(sum((f**2).sum() for f in first), inputs)
+
+    for ours, theirs in zip(second(modulated), second(kernel.modulated), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
 def test_its_derivatives_are_those_of_finite_differences() -> None:
     inputs = inputs_of((3, 2, 2, 2))
     assert torch.autograd.gradcheck(modulated, inputs)

@@ -6,6 +6,7 @@ KM-MAML with five steps. Here kernels stay as they lie in memory.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -41,6 +42,7 @@ class _Gradient(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(g, weight, inner, outer)
         ctx.t = t
+        ctx.set_materialize_grads(False)  # an inner loop adapts modulators, not kernels: along W it is nothing then
         to_w, *to_u = loops.gradient(_kernels(g), _kernels(weight), t, _matrix(inner), _matrix(outer))
         return _weight(to_w, weight), torch.from_numpy(to_u[0]), torch.from_numpy(to_u[1])
 
@@ -55,8 +57,10 @@ class _Second(SecondDerivative):
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         a, b_inner, b_outer, g, weight, inner, outer, t = inputs
-        along = (_kernels(a), _matrix(b_inner), _matrix(b_outer))
-        found = loops.second(*along, _kernels(g), _kernels(weight), t, _matrix(inner), _matrix(outer))
+        w, u_inner, u_outer = _kernels(weight), _matrix(inner), _matrix(outer)
+        along_w = w[:0] if a is None else _kernels(a)
+        along_inner, along_outer = (np.zeros_like(u_inner) if b is None else _matrix(b) for b in (b_inner, b_outer))
+        found = loops.second(along_w, along_inner, along_outer, _kernels(g), w, t, u_inner, u_outer)
         to_g, to_w, to_inner, to_outer = found
         return _weight(to_g, weight), _weight(to_w, weight), torch.from_numpy(to_inner), torch.from_numpy(to_outer)
 

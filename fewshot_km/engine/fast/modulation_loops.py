@@ -46,7 +46,7 @@ def gradient(g: Array, w: Array, t: Array, inner: Array, outer: Array) -> tuple[
 def second(
     a: Array, b_inner: Array, b_outer: Array, g: Array, w: Array, t: Array, inner: Array, outer: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """(to G, to W, to U1, to U2)."""
+    """(to G, to W, to U1, to U2); `a` may be of no filters at all for zero."""
     inner_t, outer_t, b_inner_t, b_outer_t = inner.T.copy(), outer.T.copy(), b_inner.T.copy(), b_outer.T.copy()
     to_g, to_w, to_inner, to_outer = np.zeros_like(w), np.zeros_like(w), _sums(w), _sums(w)
     p, m, r, s = np.empty_like(w[0]), np.empty_like(w[0]), np.empty_like(w[0]), np.empty_like(w[0])
@@ -55,19 +55,20 @@ def second(
         m[:] = 0
         r[:] = 0
         _add_product(p, outer, g[n])
-        _add_product(m, inner_t, a[n])
+        _slope_times(s, p, t[n])
+        if n < a.shape[0]:
+            _add_product(m, inner_t, a[n])
+            _add_outer(to_inner, a[n], s)
         _add_product(m, b_inner_t, w[n])
         _add_product(r, b_outer, g[n])
         _subtract_bend(r, t[n], p, m)
         _times_slope(r, t[n])
-        _slope_times(s, p, t[n])
         _times_slope(m, t[n])
         _add_product(to_g[n], outer_t, m)
         _add_product(to_g[n], b_outer_t, t[n])
         _add_product(to_w[n], inner, r)
         _add_product(to_w[n], b_inner, s)
         _add_outer(to_inner, w[n], r)
-        _add_outer(to_inner, a[n], s)
         _add_outer(to_outer, m, g[n])
     return to_g, to_w, _over_channels(to_inner), _over_channels(to_outer)
 
