@@ -145,6 +145,18 @@ def test_what_is_not_a_number_is_passed_on(pool: bool) -> None:
     assert ours[1].isnan().all()
 
 
+@pytest.mark.parametrize("value", [float("inf"), 1e200])
+def test_kernels_that_grew_without_bound_are_no_error(value: float) -> None:
+    x = images("omniglot strided")
+    conv, norm, inputs = layers("omniglot strided", x)
+    with torch.no_grad():
+        inputs[0][1] = value
+    ours, theirs = (derivatives(function(run, x, conv, norm, False), inputs) for run in (ConvNormRelu(), formula))
+    others = [0, 2, 3]
+    torch.testing.assert_close(ours[0][:, others], theirs[0][:, others])
+    torch.testing.assert_close(ours[1][others], theirs[1][others])
+
+
 def test_what_is_not_treated_here_is_left_to_torch() -> None:
     x = images("many channels")
     conv, norm, (weight, *_) = layers("many channels", x)

@@ -34,6 +34,7 @@ from fewshot_km.engine.fast.derivatives import SecondDerivative
 from fewshot_km.engine.fast.layout import Array, channels_last, images_of, rows_of
 
 aten = torch.ops.aten
+quietly = np.errstate(all="ignore")  # where a training diverges, its numbers tell, as they do with torch's operations
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class _FirstLayer(Function):
     """y from kernels, scale and shift."""
 
     @staticmethod
+    @quietly
     def forward(
         ctx: Any, weight: Tensor, scale: Tensor, shift: Tensor, windows: Windows, eps: float, pool: bool
     ) -> Tensor:
@@ -143,6 +145,7 @@ class _FirstLayerGradient(Function):
     """Gradients with respect to kernels, scale and shift. y tells what is alive."""
 
     @staticmethod
+    @quietly
     def forward(
         ctx: Any, g: Tensor, weight: Tensor, scale: Tensor, y: Tensor, known: _Known
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -164,6 +167,7 @@ class _FirstLayerSecond(SecondDerivative):
     """Gradients of that with respect to g, kernels and scale, along v, v_scale and v_shift."""
 
     @staticmethod
+    @quietly
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         v_weight, v_scale, v_shift, weight, scale, y, known = inputs
         c, s, d, e = known.c, known.s, known.d, known.e
