@@ -201,19 +201,23 @@ def test_a_gpus_step_reads_no_value_back(name: str, network: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["maml", "km-maml"])
-@pytest.mark.parametrize("network", [OMNIGLOT_20_WAY, MINI_IMAGENET_5_WAY], ids=["omniglot", "mini-imagenet"])
+@pytest.mark.parametrize(
+    "network",
+    [OMNIGLOT_20_WAY, replace(MINI_IMAGENET_5_WAY, image_shape=(3, 42, 42))],
+    ids=["omniglot", "mini-imagenet"],
+)
 def test_single_precision_costs_no_execution_more_than_the_plain_one(network: PaperNetwork, name: str) -> None:
-    """Error of the float32 meta-gradient against float64, lower quartile of seven episodes: under twice the plain's.
+    """Error of the float32 meta-gradient against float64, median of five episodes: within twice the plain loop's.
 
-    Where rounding switches a ReLU or a maximum, the error jumps a thousandfold. On mini-ImageNet it does in half of the
-    episodes (of 24, in 12 by the plain loop), so that a median would say little. Compiling these networks takes
-    minutes, and is done where FEWSHOT_KM_COMPILE_ALL is set.
+    Single episodes say little: where rounding switches a ReLU or a maximum, the error jumps a thousandfold. On images
+    of 84x84 pixels it does in half of the episodes, whatever runs them; here they have 42x42. Compiling these networks
+    takes minutes, and is done where FEWSHOT_KM_COMPILE_ALL is set.
     """
     learner, _ = make(name, network, "second")
     meta = learner.init(1)
     tried = EXECUTIONS if "FEWSHOT_KM_COMPILE_ALL" in os.environ else QUICK
     errors: dict[str, list[float]] = {execution: [] for execution in tried}
-    for seed in range(7):
+    for seed in range(5):
         single = one_shot_episode(network, seed)
         double = replace(single, support_x=single.support_x.double(), query_x=single.query_x.double())
         exact = (
@@ -223,10 +227,10 @@ def test_single_precision_costs_no_execution_more_than_the_plain_one(network: Pa
         for execution, found in errors.items():
             got = EXECUTIONS[execution].outer_gradient(learner, meta, single, 1).gradient
             found.append(float(torch.cat([(got[n] - exact[n]).flatten() for n in exact]).norm() / norm))
-    quartiles = {execution: float(np.quantile(found, 0.25)) for execution, found in errors.items()}
-    print(quartiles)
+    medians = {execution: float(np.median(found)) for execution, found in errors.items()}
+    print(medians)
     for execution, found in errors.items():
-        assert quartiles[execution] < 2 * quartiles["plain"], (execution, found)
+        assert medians[execution] < 2 * medians["plain"], (execution, found)
 
 
 def one_shot_episode(network: PaperNetwork, seed: int) -> Episode:
