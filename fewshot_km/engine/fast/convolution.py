@@ -15,6 +15,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from fewshot_km.engine.fast import window_products
+from fewshot_km.engine.fast.layout import readable
 from fewshot_km.engine.operations import pair
 
 aten = torch.ops.aten
@@ -96,9 +97,9 @@ def _sum(a: Tensor | None, b: Tensor) -> Tensor:
 def _as_products(g: Tensor, x: Tensor, geometry: Geometry) -> bool:
     """Whether these are images that products over windows are written for, and faster."""
     stride, _, *others = geometry
-    written_for = others == [[1, 1], False, [0, 0], 1] and x.device.type == "cpu" and len(x) > 0
+    written_for = others == [[1, 1], False, [0, 0], 1] and readable(x) and len(x) > 0
     small = g.shape[2:].numel() <= SMALL_MAP or stride != [1, 1]
-    return written_for and x.dtype in (torch.float32, torch.float64) and small
+    return written_for and small
 
 
 def conv2d(

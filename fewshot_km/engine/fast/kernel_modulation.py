@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from fewshot_km.engine.fast import modulation_loops as loops
 from fewshot_km.engine.fast.derivatives import SecondDerivative
-from fewshot_km.engine.fast.layout import Array, images_of, rows_of
+from fewshot_km.engine.fast.layout import Array, array_of, images_of, readable, rows_of
 from fewshot_km.modulation import kernel
 
 
@@ -22,11 +22,11 @@ class _Modulate(Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
-        t = loops.product(_matrix(inner).T.copy(), _kernels(weight))
+        t = loops.product(array_of(inner).T.copy(), _kernels(weight))
         torch.from_numpy(t).tanh_()
         ctx.save_for_backward(weight, inner, outer)
         ctx.t = t
-        return _weight(loops.product(_matrix(outer).T.copy(), t), weight)
+        return _weight(loops.product(array_of(outer).T.copy(), t), weight)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
@@ -43,7 +43,7 @@ class _Gradient(Function):
         ctx.save_for_backward(g, weight, inner, outer)
         ctx.t = t
         ctx.set_materialize_grads(False)  # an inner loop adapts modulators, not kernels: along W it is nothing then
-        to_w, *to_u = loops.gradient(_kernels(g), _kernels(weight), t, _matrix(inner), _matrix(outer))
+        to_w, *to_u = loops.gradient(_kernels(g), _kernels(weight), t, array_of(inner), array_of(outer))
         return _weight(to_w, weight), torch.from_numpy(to_u[0]), torch.from_numpy(to_u[1])
 
     @staticmethod
@@ -57,9 +57,9 @@ class _Second(SecondDerivative):
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         a, b_inner, b_outer, g, weight, inner, outer, t = inputs
-        w, u_inner, u_outer = _kernels(weight), _matrix(inner), _matrix(outer)
+        w, u_inner, u_outer = _kernels(weight), array_of(inner), array_of(outer)
         along_w = w[:0] if a is None else _kernels(a)
-        along_inner, along_outer = (np.zeros_like(u_inner) if b is None else _matrix(b) for b in (b_inner, b_outer))
+        along_inner, along_outer = (np.zeros_like(u_inner) if b is None else array_of(b) for b in (b_inner, b_outer))
         found = loops.second(along_w, along_inner, along_outer, _kernels(g), w, t, u_inner, u_outer)
         to_g, to_w, to_inner, to_outer = found
         return _weight(to_g, weight), _weight(to_w, weight), torch.from_numpy(to_inner), torch.from_numpy(to_outer)
@@ -67,7 +67,7 @@ class _Second(SecondDerivative):
 
 def modulated(weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
     """`fewshot_km.modulation.kernel.modulated`; kernels on a CPU are treated here, the rest there."""
-    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64):
+    if not readable(weight):
         return kernel.modulated(weight, inner, outer)
     result: Tensor = _Modulate.apply(weight, inner, outer)  # type: ignore[no-untyped-call]
     return result
@@ -81,7 +81,3 @@ def _kernels(weight: Tensor) -> Array:
 def _weight(kernels: Array, like: Tensor) -> Tensor:
     """The way back."""
     return images_of(kernels.reshape(len(like), like.shape[2], -1), like.shape[1])
-
-
-def _matrix(u: Tensor) -> Array:
-    return u.detach().contiguous().numpy()

@@ -39,6 +39,16 @@ def kernels_channels_last(meta: Params) -> Params:
     return {n: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for n, v in meta.items()}
 
 
+def readable(tensor: Tensor) -> bool:
+    """Whether the loops can read it: on a CPU, in a precision that they are written for."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+def array_of(tensor: Tensor) -> Array:
+    """The same numbers, in order in memory; without a graph."""
+    return np.ascontiguousarray(tensor.detach().numpy())
+
+
 def channels_last(images: Tensor) -> Tensor:
     """[N, C, H, W], copied where they are not laid out so; without a graph."""
     return images_of(rows_of(images), images.shape[1])

@@ -6,7 +6,6 @@ five. The sums differ in order only.
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from fewshot_km.engine.fast import normalisation_loops as loops
 from fewshot_km.engine.fast.derivatives import SecondDerivative
-from fewshot_km.engine.fast.layout import Array, images_of, rows_of
+from fewshot_km.engine.fast.layout import Array, array_of, images_of, readable, rows_of
 
 
 class _Normalise(Function):
@@ -22,7 +21,7 @@ class _Normalise(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, floor: float) -> Tensor:
-        lines, mean, s = loops.normalise(_lines(x), _array(weight), _array(bias), eps, floor)
+        lines, mean, s = loops.normalise(_lines(x), array_of(weight), array_of(bias), eps, floor)
         y = _images(lines, x)
         ctx.save_for_backward(x, weight, y)
         ctx.known = (mean, s, floor)
@@ -41,7 +40,7 @@ class _NormaliseGradient(Function):
     def forward(
         ctx: Any, g: Tensor, x: Tensor, weight: Tensor, y: Tensor, known: tuple[Array, Array, float]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        of_x, b, a = loops.normalise_gradient(_lines(g), _lines(x), _lines(y), _array(weight), *known)
+        of_x, b, a = loops.normalise_gradient(_lines(g), _lines(x), _lines(y), array_of(weight), *known)
         ctx.save_for_backward(g, x, weight, y)
         ctx.known = (*known[:2], b, a, known[2])
         return _images(of_x, x), _channels(b, of_x), _channels(a, of_x)
@@ -58,8 +57,10 @@ class _NormaliseSecond(SecondDerivative):
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         v, v_weight, v_bias, g, x, weight, y, known = inputs
-        along = (_lines(v), _array(v_weight), _array(v_bias))
-        to_g, to_x, to_weight = loops.normalise_second(*along, _lines(g), _lines(x), _lines(y), _array(weight), *known)
+        along = (_lines(v), array_of(v_weight), array_of(v_bias))
+        to_g, to_x, to_weight = loops.normalise_second(
+            *along, _lines(g), _lines(x), _lines(y), array_of(weight), *known
+        )
         return _images(to_g, x), _images(to_x, x), _channels(to_weight, to_x)
 
 
@@ -68,7 +69,7 @@ class _NormaliseAndPool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        y, *found = loops.pool(rows_of(x), _array(weight), _array(bias), eps)
+        y, *found = loops.pool(rows_of(x), array_of(weight), array_of(bias), eps)
         ctx.found = tuple(found)
         ctx.save_for_backward(x, weight)
         return images_of(y, x.shape[1])
@@ -86,7 +87,7 @@ class _PoolGradient(Function):
         ctx: Any, g: Tensor, x: Tensor, weight: Tensor, found: tuple[Array, Array, Array, Array]
     ) -> tuple[Tensor, Tensor, Tensor]:
         h, which, mean, s = found
-        of_x, b, a = loops.pool_gradient(rows_of(g), rows_of(x), h, which, _array(weight), mean, s)
+        of_x, b, a = loops.pool_gradient(rows_of(g), rows_of(x), h, which, array_of(weight), mean, s)
         ctx.save_for_backward(g, x, weight)
         ctx.found, ctx.sums = found, (b, a)
         return images_of(of_x, len(a)), _channels(b, of_x), _channels(a, of_x)
@@ -103,9 +104,9 @@ class _PoolSecond(SecondDerivative):
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         v, v_weight, v_bias, g, x, weight, (h, which, mean, s), sums = inputs
-        along = (rows_of(v), _array(v_weight), _array(v_bias))
+        along = (rows_of(v), array_of(v_weight), array_of(v_bias))
         to_g, to_x, to_weight = loops.pool_second(
-            *along, rows_of(g), rows_of(x), h, which, _array(weight), mean, s, *sums
+            *along, rows_of(g), rows_of(x), h, which, array_of(weight), mean, s, *sums
         )
         return images_of(to_g, len(mean)), images_of(to_x, len(mean)), _channels(to_weight, to_x)
 
@@ -140,8 +141,7 @@ def batch_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, pool
 
 def treated(x: Tensor) -> bool:
     """Whether these are images that the loops can read, and several pixels a channel, without which torch complains."""
-    there = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return there and x.ndim == 4 and x.numel() > x.shape[1]
+    return readable(x) and x.ndim == 4 and x.numel() > x.shape[1]
 
 
 def _lines(images: Tensor) -> Array:
@@ -153,10 +153,6 @@ def _lines(images: Tensor) -> Array:
 def _images(lines: Array, like: Tensor) -> Tensor:
     """The way back."""
     return images_of(lines.reshape(len(like), -1, lines.shape[1]), like.shape[1])
-
-
-def _array(of_channels: Tensor) -> Array:
-    return np.ascontiguousarray(of_channels.detach().numpy())
 
 
 def _channels(values: Array, like: Array) -> Tensor:
