@@ -183,15 +183,16 @@ def _write_images(
         file.flush()
         os.posix_fallocate(file.fileno(), start, size)  # a disk without room says so now, not after an hour
     console = Console(stderr=True)
-    done = 0
+    done = expected = 0
     what = f"{label}: reading {total:,} images, once"
     if not console.is_terminal:
         print(what, file=sys.stderr)
     shown = track(images, what, total, console=console, transient=True, disable=not console.is_terminal)
     for slot, image in shown:
-        file.seek(start + slot * image.nbytes)
+        if slot != expected:  # to seek is to write out what small images have gathered
+            file.seek(start + slot * image.nbytes)
         file.write(np.ascontiguousarray(image).data)
-        done += 1
+        done, expected = done + 1, slot + 1
     if done != total:
         raise DataError(f"{label}: {done:,} images came where {total:,} were announced")
 

@@ -92,12 +92,18 @@ def read_bank(halves: Sequence[FileTree], counts: Sequence[int]) -> ImageBank:
 
     def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         for half, characters in zip(halves, found, strict=True):
-            place = {member: first[n] + i for n, members in characters.items() for i, member in enumerate(members)}
-            for member, drawing in in_threads(_decode_or_say, half.read(list(place), DRAWING_LIMIT)):
+            name_of = {member: name for name, members in characters.items() for member in members}
+            drawn: dict[str, dict[str, npt.NDArray[np.uint8]]] = {name: {} for name in characters}
+            for member, drawing in in_threads(_decode_or_say, half.read(list(name_of), DRAWING_LIMIT)):
                 if isinstance(drawing, str):
                     raise DataError(f"{half} is damaged: drawing '{member}': {drawing}. {_AGAIN}")
-                for turns in range(len(ANGLES)):
-                    yield place[member] + turns * DRAWINGS, np.rot90(drawing, turns)[None]
+                name = name_of[member]
+                drawn[name][member] = drawing
+                if len(drawn[name]) == DRAWINGS:
+                    own = drawn.pop(name)
+                    upright = np.stack([own[m] for m in characters[name]])
+                    turned = np.concatenate([np.rot90(upright, turns, (1, 2)) for turns in range(len(ANGLES))])
+                    yield from enumerate(turned[:, None], start=first[name])
 
     classes = [view for name in names for view in views(name)]
     return write_bank("omniglot", classes, [DRAWINGS] * len(classes), (1, SIZE, SIZE), images())
