@@ -54,14 +54,14 @@ def test_the_compiled_program_is_the_plain_loop(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/nowhere")  # torch's own, which is not the user's
     monkeypatch.setattr(compilation, "_USERS_CACHE", None)
-    monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", True)  # else torch compiles programs to find that out
     network = OneBlock(3, (1, 8, 8))
     learner = build_learner("km-maml", {}, network.make, InnerLoop(0.3, "first"))  # half the time of second order
     meta = {n: v.double() for n, v in learner.init(1).items()}
     episode = episodes(network, tasks=2)
     expected = EXECUTIONS["plain"].outer_gradient(learner, meta, episode, 1)
     for _ in range(2):  # the second run takes the program from the first
-        got = EXECUTIONS["compiled"].outer_gradient(learner, meta, episode, 1)
+        with torch._inductor.config.patch("cpp.vec_isa_ok", True):  # else torch compiles programs to find that out
+            got = EXECUTIONS["compiled"].outer_gradient(learner, meta, episode, 1)
         assert_same_gradient(got.gradient, expected.gradient)
         torch.testing.assert_close(got.losses, expected.losses, rtol=1e-9, atol=0)
     assert any((tmp_path / "compiled").iterdir())

@@ -42,7 +42,7 @@ episodes = 5
 
 
 LONG_GRID = (
-    SMALL_GRID.replace("iterations = 4", "iterations = 100").replace("every = 2", "every = 50").replace("[0, 1]", "[0]")
+    SMALL_GRID.replace("iterations = 4", "iterations = 60").replace("every = 2", "every = 30").replace("[0, 1]", "[0]")
 )
 
 

@@ -34,7 +34,7 @@ def test_a_lost_worker_costs_nothing_but_time(tmp_path: Path, long_results: dict
     process.join(180)
     assert process.exitcode == 0, said(tmp_path)
     assert "its process ended (exit code -9); another one goes on with it" in said(tmp_path)
-    assert re.search(r"\[\d/2\] \S+: goes on after iteration [1-9]\d* of 100", said(tmp_path))
+    assert re.search(r"\[\d/2\] \S+: goes on after iteration [1-9]\d* of 60", said(tmp_path))
     assert results(tmp_path / "results") == long_results
 
 

@@ -94,10 +94,15 @@ def run(folder: Path, text: str, execution: str = "plain") -> tuple[Log, ResultS
 
 
 @pytest.mark.parametrize("execution", ["auto", *QUICK])
+def test_every_execution_runs(tmp_path: Path, execution: str) -> None:
+    log, store = run(tmp_path, NOISE_GRID, execution)
+    assert len(log.finished) == 2
+    assert all(store.state(cell) == "done" for cell in log.finished)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("filters = 8", "filters = 8"),
         ("filters = 8", 'filters = 8\ndownsampling = "pool"'),
         ("filters = 8", 'filters = 8\nnorm = "group"'),
         ("iterations = 4", "iterations = 4\nclip_value = 10.0"),
@@ -106,8 +111,8 @@ def run(folder: Path, text: str, execution: str = "plain") -> tuple[Log, ResultS
         ("[network]", '[[tasks]]\ndataset = "noise"\nways = 3\nshots = 2\n\n[network]'),
     ],
 )
-def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str, execution: str) -> None:
-    log, store = run(tmp_path, NOISE_GRID.replace(old, new), execution)
+def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str) -> None:
+    log, store = run(tmp_path, NOISE_GRID.replace(old, new), "auto")
     cells = len(log.finished)
     assert cells == (4 if "tasks" in new else 2)
     assert (log.iterations, log.episodes) == (4 * cells, 5 * cells)
