@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from compare import TRAINING, matrix_rate, operations_of
+from arithmetic import matrix_rate, operations_of
+from cases import TRAINING
 from contestant import Case
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
