@@ -179,3 +179,32 @@ def test_where_memory_runs_out_fewer_tasks_are_run_at_once(
     monkeypatch.setattr(sampler, "draw", hungry)
     with pytest.warns(UserWarning, match="do not fit"), pytest.raises(RuntimeError, match="allocate"):
         engine.outer_step(meta, sampler, range(2), steps=1)
+
+
+class _EnoughIterationsError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("execution", QUICK)
+def test_iterations_away_from_the_cpu_read_no_value_back(sampler: EpisodeSampler, execution: str) -> None:
+    """Sums, Adam and clipping too: a GPU would have to be waited for. Tensors without values have none to read."""
+    learner = build_learner("km-maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
+    meta = {n: value.to("meta") for n, value in learner.init(0).items()}
+
+    class Elsewhere(EpisodeSampler):
+        drawn = 0
+
+        def __init__(self) -> None:
+            self.__dict__ = dict(sampler.__dict__)
+
+        def draw(self, indices: object) -> Episode:
+            if self.drawn == 2:
+                raise _EnoughIterationsError
+            self.drawn += 1
+            episode = super().draw(indices)  # type: ignore[arg-type]
+            tensors = episode.support_x, episode.support_y, episode.query_x, episode.query_y
+            return Episode(*(tensor.to("meta") for tensor in tensors))
+
+    outer = replace(OUTER, iterations=100, steps=1, clip_value=10.0, validate_every=100)
+    with pytest.raises(_EnoughIterationsError):
+        meta_train(Engine(learner, training=execution), TrainingState.before(meta), Elsewhere(), lambda _: 0.5, outer)
