@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewshot_km.engine.fast import first_layer
-from fewshot_km.engine.fast.conv_norm import FEW, ConvNormRelu
+from fewshot_km.engine.fast.conv_norm import ConvNormRelu
 from fewshot_km.networks.conv_norm import by_parts, conv_norm_relu
 from tests.engine.derivatives import derivatives, names_in_graph, numbers
 
@@ -196,7 +196,3 @@ def test_a_third_derivative_is_refused_not_wrong() -> None:
     (second,) = torch.autograd.grad((first**2).sum(), weight, create_graph=True)
     with pytest.raises(NotImplementedError, match="choose the execution 'plain'"):
         torch.autograd.grad(second.sum(), weight)
-
-
-def test_few_is_what_a_one_channel_image_has() -> None:
-    assert 1 * 3 * 3 <= FEW < 3 * 3 * 3
