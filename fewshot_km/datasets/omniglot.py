@@ -99,7 +99,7 @@ def read_bank(halves: Sequence[FileTree], counts: Sequence[int]) -> ImageBank:
                     raise DataError(f"{half} is damaged: drawing '{member}': {drawing}. {_AGAIN}")
                 name = name_of[member]
                 drawn[name][member] = drawing
-                if len(drawn[name]) == DRAWINGS:
+                if len(drawn[name]) == DRAWINGS:  # neighbours in the bank, which are written fastest together
                     own = drawn.pop(name)
                     upright = np.stack([own[m] for m in characters[name]])
                     turned = np.concatenate([np.rot90(upright, turns, (1, 2)) for turns in range(len(ANGLES))])
