@@ -24,6 +24,7 @@ from fewshot_km.datasets.storage import cache_root
 from fewshot_km.engine.operations import ReplacedOperations, pair
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
+from fewshot_km.modulation import kernel
 from fewshot_km.networks.conv_norm import by_parts, conv_norm_relu
 
 OuterGradient = Callable[[Learner, Params, Episode, int], tuple[Params, Tensor, Tensor]]
@@ -132,10 +133,22 @@ def _conv2d(
     return (y if bias is None else y + bias).permute(0, 3, 1, 2)
 
 
+def _modulated(weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
+    """W~ = tanh(W U1) U2 transposed: products of nine rows, which are faster than of nine columns.
+
+    What comes out lies as `_conv2d` reads it.
+    """
+    filters, channels, k_h, k_w = weight.shape
+    kernels = weight.permute(2, 3, 1, 0).reshape(k_h * k_w, channels * filters)
+    modulated = outer.T @ torch.tanh(inner.T @ kernels)
+    return modulated.view(k_h, k_w, channels, filters).permute(3, 2, 0, 1)
+
+
 _PRODUCTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
     torch.conv2d: _conv2d,
     F.conv2d: _conv2d,
     conv_norm_relu: partial(by_parts, _conv2d),
+    kernel.modulated: _modulated,
 }
 
 
