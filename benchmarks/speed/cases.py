@@ -40,5 +40,6 @@ SAMPLING["sample-omniglot-20w1s-from-files"] = {
     "samplers": ["ours", "learn2learn from files"],
 }
 PEERS = {"maml": ["learn2learn", "higher", "torchmeta", "torchopt"], "anil": ["learn2learn", "higher"]}
+SAMPLERS = ["ours", "learn2learn", "learn2learn fused", "torchmeta"]  # where a case names no others
 EPISODES, TIMED_EPISODES = 600, 12  # the papers' test, of which as many are timed in each round
 TASKS_DRAWN = 100  # in each round

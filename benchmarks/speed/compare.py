@@ -25,14 +25,23 @@ from typing import Any
 import numpy as np
 import torch
 from arithmetic import count_operations, matrix_rate
-from cases import EPISODES, EVALUATION, PAPER_ITERATIONS, PEERS, SAMPLING, TASKS_DRAWN, TIMED_EPISODES, TRAINING
+from cases import (
+    EPISODES,
+    EVALUATION,
+    PAPER_ITERATIONS,
+    PEERS,
+    SAMPLERS,
+    SAMPLING,
+    TASKS_DRAWN,
+    TIMED_EPISODES,
+    TRAINING,
+)
 from contestant import Case
 from ratios import draw_ratios, medians, to_markdown
 from turns import Contestant, contestants, take_turns
 
 from fewshot_km.grid.environment import describe_environment
 
-SAMPLERS = ["ours", "learn2learn", "learn2learn fused", "torchmeta"]  # where a case names no others
 GPU_TIMES = 10  # iterations in a turn on a GPU, which does one in milliseconds
 SAME = 1e-9
 

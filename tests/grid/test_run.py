@@ -93,11 +93,15 @@ def run(folder: Path, text: str, execution: str = "plain") -> tuple[Log, ResultS
     return log, store
 
 
+def assert_all_done(log: Log, store: ResultStore, cells: int) -> None:
+    assert len(log.finished) == cells
+    assert (log.iterations, log.episodes) == (4 * cells, 5 * cells)
+    assert all(store.state(cell) == "done" for cell in log.finished)
+
+
 @pytest.mark.parametrize("execution", ["auto", *QUICK])
 def test_every_execution_runs(tmp_path: Path, execution: str) -> None:
-    log, store = run(tmp_path, NOISE_GRID, execution)
-    assert len(log.finished) == 2
-    assert all(store.state(cell) == "done" for cell in log.finished)
+    assert_all_done(*run(tmp_path, NOISE_GRID, execution), cells=2)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +116,7 @@ def test_every_execution_runs(tmp_path: Path, execution: str) -> None:
     ],
 )
 def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str) -> None:
-    log, store = run(tmp_path, NOISE_GRID.replace(old, new), "auto")
-    cells = len(log.finished)
-    assert cells == (4 if "tasks" in new else 2)
-    assert (log.iterations, log.episodes) == (4 * cells, 5 * cells)
-    assert all(store.state(cell) == "done" for cell in log.finished)
+    assert_all_done(*run(tmp_path, NOISE_GRID.replace(old, new), "auto"), cells=4 if "tasks" in new else 2)
 
 
 def test_learning_is_possible(tmp_path: Path) -> None:
