@@ -39,7 +39,7 @@ def dump(
     data_root: DataRoot = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write the test episodes of a task as CSV, a line for each image.
+    """Write the test episodes of a task as CSV, a line for each image, in the order in which learners get them.
 
     \b
     episodes    the digest of all of them, as records name it; the same on every line
@@ -62,7 +62,7 @@ def dump(
     if is_open:
         sampler = opened = frozen_open(config, dataset)
         count = min(len(opened), count)  # those that are in an analysis
-    frame = episodes_frame(dataset, sampler.spec, sampler.image_ids(range(count)))
+    frame = episodes_frame(dataset, sampler.spec, sampler.present(range(count)))
     text = str(frame.to_csv(index=False, lineterminator="\n"))
     if out is None:
         sys.stdout.write(text)

@@ -33,7 +33,7 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class Episode:
-    """The tensors of T tasks.
+    """The tensors of T tasks; the images of a task come in a random order, so that their places tell nothing.
 
     support_x float32 [T, N*K, C, H, W], 0 to 1     support_y int64 [T, N*K], 0..N-1
     query_x   float32 [T, N*Q, C, H, W], 0 to 1     query_y   int64 [T, N*Q], 0..N-1
@@ -49,6 +49,20 @@ class Episode:
 
     def __getitem__(self, tasks: slice) -> "Episode":
         return Episode(self.support_x[tasks], self.support_y[tasks], self.query_x[tasks], self.query_y[tasks])
+
+
+@dataclass(frozen=True)
+class Presented:
+    """Which images T episodes show, and their labels, in the order in which a learner gets them.
+
+    support_ids, support_y  int64 [T, N*K]: positions in the bank, labels 0..N-1
+    query_ids, query_y      int64 [T, N*Q]
+    """
+
+    support_ids: npt.NDArray[np.int64]
+    support_y: npt.NDArray[np.int64]
+    query_ids: npt.NDArray[np.int64]
+    query_y: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -75,11 +89,8 @@ class EpisodeSampler:
         self._starts = dataset.bank.starts
         self._counts = dataset.bank.counts
         self._key = stream_key(split, spec, stream)
+        self._order_key = stream_key(split, spec, Stream(f"{stream.name}/order", stream.seed))
         self._images = bank_tensor(dataset.bank) if images is None else images
-        self._labels = {
-            count: torch.arange(spec.ways, device=self._images.device).repeat_interleave(count)
-            for count in (spec.shots, spec.queries)
-        }
         _check_task_fits(dataset, split, spec)
 
     @property
@@ -92,20 +103,43 @@ class EpisodeSampler:
         """Bank positions of the episodes, int64 [T, N, K + Q]: row = label, the first K columns are the support."""
         return draw_image_ids(self._classes, self._starts, self._counts, self.spec, self._key, indices)
 
+    def orders(self, indices: Sequence[int] | range) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The order of the episodes' support images, int64 [T, N*K], and of their query images, int64 [T, N*Q].
+
+        The p-th support image of an episode is number `order[p]` of its support images as `image_ids` lists them, row
+        by row; so for the query images. Learners that look at places instead of images are at chance.
+        """
+        supports = self.spec.ways * self.spec.shots
+        count = supports + self.spec.ways * self.spec.queries
+        words = np.stack([philox_words(self._order_key, index, count) for index in indices])
+        return words[:, :supports].argsort(axis=1, kind="stable"), words[:, supports:].argsort(axis=1, kind="stable")
+
+    def present(self, indices: Sequence[int] | range) -> Presented:
+        """The images and labels of the episodes in the order of `orders`."""
+        ids, shots = self.image_ids(indices), self.spec.shots
+        of_support, of_query = self.orders(indices)
+        return Presented(
+            np.take_along_axis(ids[:, :, :shots].reshape(len(ids), -1), of_support, axis=1),
+            of_support // shots,
+            np.take_along_axis(ids[:, :, shots:].reshape(len(ids), -1), of_query, axis=1),
+            of_query // self.spec.queries,
+        )
+
     def draw(self, indices: Sequence[int] | range) -> Episode:
         """The episodes with the given indices, gathered from the bank by one indexed read."""
-        ids = self.image_ids(indices)
-        tasks, shots = len(ids), self.spec.shots
-        support, query = ids[:, :, :shots].reshape(tasks, -1), ids[:, :, shots:].reshape(tasks, -1)
-        flat = torch.from_numpy(np.concatenate([support.ravel(), query.ravel()]))
+        shown = self.present(indices)
+        ids = np.concatenate([shown.support_ids.ravel(), shown.query_ids.ravel()])
+        labels = np.concatenate([shown.support_y.ravel(), shown.query_y.ravel()])
+        flat = torch.from_numpy(np.stack([ids, labels]))
         if self._images.is_cuda:  # from pinned memory, the copy need not wait for what the device is doing
             flat = flat.pin_memory().to(self._images.device, non_blocking=True)
-        images = self._images.index_select(0, flat).to(torch.float32).div_(255)
+        images = self._images.index_select(0, flat[0]).to(torch.float32).div_(255)
+        count = shown.support_ids.size
         return Episode(
-            support_x=images[: support.size].reshape(*support.shape, *images.shape[1:]),
-            support_y=self._labels[shots].expand(tasks, -1),
-            query_x=images[support.size :].reshape(*query.shape, *images.shape[1:]),
-            query_y=self._labels[self.spec.queries].expand(tasks, -1),
+            support_x=images[:count].reshape(*shown.support_ids.shape, *images.shape[1:]),
+            support_y=flat[1, :count].reshape(shown.support_ids.shape),
+            query_x=images[count:].reshape(*shown.query_ids.shape, *images.shape[1:]),
+            query_y=flat[1, count:].reshape(shown.query_ids.shape),
         )
 
 

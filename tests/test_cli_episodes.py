@@ -1,6 +1,7 @@
 """Episodes that are written down: read back, they are those that the samplers draw."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from fewshot_km.cli import app
 from fewshot_km.datasets import DATASETS, Dataset
 from fewshot_km.datasets.splits import Split
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.episodes import EpisodeSampler, Presented, Stream, TaskSpec
 from fewshot_km.grid.frozen_episodes import digest_of_test, episodes_digest
 from fewshot_km.open_episodes import OpenEpisodeSampler
 from tests.grid.made_up import SMALL_GRID, small_grid, write_grid
@@ -42,23 +43,28 @@ def dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return lambda *arguments: CliRunner().invoke(app, ["episodes", "dump", *map(str, arguments)])
 
 
-def ids_in(path: Path, dataset: Dataset, spec: TaskSpec) -> tuple[np.ndarray[Any, Any], str]:
-    """Image ids [T, N, K + Q] from nothing but the file, the class names and where each class starts."""
+def shown_in(path: Path, dataset: Dataset, spec: TaskSpec) -> tuple[Presented, str]:
+    """The episodes and their digest from nothing but the file, the class names and where each class starts."""
     frame = pd.read_csv(path)
     assert list(frame) == ["episodes", "episode", "label", "role", "class_name", "image"]
     assert frame["image"].min() >= 0
     start = dict(zip(dataset.bank.class_names, dataset.bank.starts.tolist(), strict=False))
     counts = dict(zip(dataset.bank.class_names, dataset.bank.counts.tolist(), strict=True))
     assert (frame["image"] < frame["class_name"].map(counts)).all()
-    ids = (frame["class_name"].map(start) + frame["image"]).to_numpy().reshape(-1, spec.ways, spec.shots + spec.queries)
-    shape = ids.shape
-    roles = (frame["role"] == "support").to_numpy().reshape(shape)
-    assert roles[..., : spec.shots].all()
-    assert not roles[..., spec.shots :].any()
-    assert (frame["label"].to_numpy().reshape(shape) == np.arange(shape[1])[:, None]).all()
-    assert (frame["episode"].to_numpy().reshape(shape) == np.arange(shape[0])[:, None, None]).all()
+    supports, images = spec.ways * spec.shots, spec.ways * (spec.shots + spec.queries)
+    ids = (frame["class_name"].map(start) + frame["image"]).to_numpy().reshape(-1, images)
+    labels = frame["label"].to_numpy().reshape(ids.shape)
+    roles = (frame["role"] == "support").to_numpy().reshape(ids.shape)
+    assert roles[:, :supports].all()
+    assert not roles[:, supports:].any()
+    assert (frame["episode"].to_numpy().reshape(ids.shape) == np.arange(len(ids))[:, None]).all()
     (digest,) = frame["episodes"].unique()
-    return ids, digest
+    return Presented(ids[:, :supports], labels[:, :supports], ids[:, supports:], labels[:, supports:]), digest
+
+
+def assert_same(first: Presented, second: Presented) -> None:
+    for field in fields(Presented):
+        assert np.array_equal(getattr(first, field.name), getattr(second, field.name)), field.name
 
 
 def test_the_file_holds_the_episodes_of_the_test(turned: Dataset, dump: Callable[..., Any], tmp_path: Path) -> None:
@@ -67,13 +73,13 @@ def test_the_file_holds_the_episodes_of_the_test(turned: Dataset, dump: Callable
     for task, spec in (("turned-5w1s", SPEC), ("other", TaskSpec(3, 2, 1))):
         done = dump("small.toml", "--task", task, "--out", "episodes.csv")
         assert (done.exit_code, done.output) == (0, "episodes.csv\n")
-        ids, digest = ids_in(tmp_path / "episodes.csv", turned, spec)
-        assert np.array_equal(ids, EpisodeSampler(turned, "test", spec, Stream("test", 0)).image_ids(range(5)))
+        shown, digest = shown_in(tmp_path / "episodes.csv", turned, spec)
+        assert_same(shown, EpisodeSampler(turned, "test", spec, Stream("test", 0)).present(range(5)))
         assert digest == digest_of_test(cells[task].config, turned)
     assert dump("small.toml", "--task", "other").output == (tmp_path / "episodes.csv").read_text()
     dump("small.toml", "--task", "other", "--set", "test.stream=2", "--out", "episodes.csv")
-    ids, _ = ids_in(tmp_path / "episodes.csv", turned, spec)
-    assert np.array_equal(ids, EpisodeSampler(turned, "test", spec, Stream("test", 2)).image_ids(range(5)))
+    shown, _ = shown_in(tmp_path / "episodes.csv", turned, spec)
+    assert_same(shown, EpisodeSampler(turned, "test", spec, Stream("test", 2)).present(range(5)))
 
 
 @pytest.mark.parametrize(("episodes", "expected"), [(5, 2), (2, 2)])
@@ -83,10 +89,10 @@ def test_open_episodes_are_those_of_the_analysis(
     """14 classes of 7 or 9 images hold a group of 6 each."""
     write_grid(tmp_path, SMALL_GRID.replace('"glyphs"', '"turned"').replace("episodes = 5", f"episodes = {episodes}"))
     assert dump("small.toml", "--open", "--out", "open.csv").exit_code == 0
-    ids, digest = ids_in(tmp_path / "open.csv", turned, SPEC)
+    shown, digest = shown_in(tmp_path / "open.csv", turned, SPEC)
     sampler = OpenEpisodeSampler(turned, "test", SPEC, Stream("test-open", 0))
-    assert np.array_equal(ids, sampler.image_ids(range(expected)))
-    assert digest == episodes_digest(turned.digest, SPEC, ids)
+    assert_same(shown, sampler.present(range(expected)))
+    assert digest == episodes_digest(turned.digest, SPEC, shown)
 
 
 def test_a_task_must_be_told_where_there_are_several(turned: Dataset, dump: Callable[..., Any], tmp_path: Path) -> None:

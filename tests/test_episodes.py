@@ -13,6 +13,7 @@ from fewshot_km.datasets import Dataset, ImageBank
 from fewshot_km.datasets.splits import Split, read_class_lists
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.errors import DataError
+from fewshot_km.open_episodes import OpenEpisodeSampler
 
 NAMED_SHAPES = {  # (classes, views of a class, images of a class): the splits of the data sets that we ship readers for
     "glyphs test": (len(read_class_lists("glyphs")["test"]), 1, 20),
@@ -128,6 +129,30 @@ def test_classes_images_views_and_labels_are_drawn_evenly() -> None:
         for column in range(2):
             drawn = np.bincount(ids[:, label, column], minlength=72)
             assert stats.chisquare(drawn).pvalue > 1e-4  # every image of every class and view alike, at every place
+
+
+@pytest.mark.parametrize("sampler_class", [EpisodeSampler, OpenEpisodeSampler])
+def test_an_image_stands_at_every_place_alike(sampler_class: type[EpisodeSampler]) -> None:
+    """Chi-squared over 400 episodes: the k-th image of a label stands at each place with the same probability."""
+    dataset = numbered_dataset([800] * 8)
+    sampler = sampler_class(dataset, "train", TaskSpec(4, 2, 3), Stream("test", 5))
+    for of_episodes, images in zip(sampler.orders(range(400)), (8, 12), strict=True):
+        assert (np.sort(of_episodes, axis=1) == np.arange(images)).all()  # each once
+        assert len({order.tobytes() for order in of_episodes}) > 390  # and not in one order
+        for place in range(images):
+            assert stats.chisquare(np.bincount(of_episodes[:, place], minlength=images)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("sampler_class", [EpisodeSampler, OpenEpisodeSampler])
+def test_answers_by_place_are_at_chance(sampler_class: type[EpisodeSampler]) -> None:
+    """However a query's place is turned into an answer: as if labels were sorted, or as the support's labels lie."""
+    spec = TaskSpec(5, 2, 2)
+    sampler = sampler_class(numbered_dataset([1200] * 5), "train", spec, Stream("test", 0))
+    episode = sampler.draw(range(300))
+    assert len({tuple(labels) for labels in episode.support_y.tolist()}) > 250
+    for answers in (torch.arange(5).repeat_interleave(2), torch.arange(5).repeat(2), episode.support_y):
+        right = int((answers == episode.query_y).sum())
+        assert stats.binomtest(right, 3000, 1 / 5).pvalue > 1e-4
 
 
 def test_uneven_classes_are_drawn_evenly() -> None:

@@ -62,7 +62,8 @@ class Analysis:
     open_available   how many test episodes without a common image the pool holds
     open_accuracies  the accuracy of each of them, of as many as there are closed ones at most
     inner_steps      by inner steps, on validation episodes, because whoever looks at such a curve will choose by it
-    examples         of the first test episodes the label given to each query, in their order; -1 where there was none
+    examples         of the first test episodes the label given to each query, ordered by label as `image_ids` lists
+                     them; -1 where there was none
     kernels          by layer; of a GradientLearner whose adapted kernels are finite
     """
 
@@ -159,11 +160,11 @@ def _answers(
     learner: Learner, meta: Params, sampler: EpisodeSampler, episodes: int, steps: int
 ) -> tuple[tuple[int, ...], ...]:
     answers = []
-    drawn = sampler.draw(range(episodes))
-    for sx, sy, qx in zip(drawn.support_x, drawn.support_y, drawn.query_x, strict=True):
+    drawn, (_, orders) = sampler.draw(range(episodes)), sampler.orders(range(episodes))
+    for sx, sy, qx, order in zip(drawn.support_x, drawn.support_y, drawn.query_x, orders, strict=True):
         logits = learner.predict(meta, learner.adapt(meta, sx, sy, steps=steps), qx)
         labels = torch.where(logits.isfinite().all(-1), logits.argmax(-1), -1)
-        answers.append(tuple(labels.tolist()))
+        answers.append(tuple(labels[torch.from_numpy(order.argsort())].tolist()))  # as image_ids lists the queries
     return tuple(answers)
 
 

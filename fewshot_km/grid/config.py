@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
-RESULTS_VERSION = 1  # raise it with any change that gives other numbers for the same settings
+# Raise it with any change that gives other numbers for the same settings. 2: images of an episode come in random order.
+RESULTS_VERSION = 2
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]

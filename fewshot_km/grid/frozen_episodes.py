@@ -8,7 +8,7 @@ import pandas as pd
 from torch import Tensor
 
 from fewshot_km.datasets import Dataset
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.episodes import EpisodeSampler, Presented, Stream, TaskSpec
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.open_episodes import OpenEpisodeSampler
 
@@ -30,34 +30,42 @@ def spec_of_test(config: CellConfig) -> TaskSpec:
     return TaskSpec(config.task.ways, config.task.shots, config.task.test_queries)
 
 
-def episodes_digest(dataset_digest: str, spec: TaskSpec, ids: npt.NDArray[np.int64]) -> str:
-    """Of episodes with these image ids [T, N, K + Q], in this order: 16 hexadecimal digits.
+def episodes_digest(dataset_digest: str, spec: TaskSpec, shown: Presented) -> str:
+    """Of these episodes, in this order: 16 hexadecimal digits.
 
     They begin the SHA-256 of the data set's digest and the ways, shots and queries as text, each followed by a line
-    feed, and the ids as little-endian 64-bit integers.
+    feed, and, as little-endian 64-bit integers, the ids of every episode's images (support, then query) and after all
+    of them their labels.
     """
     header = "".join(f"{part}\n" for part in (dataset_digest, spec.ways, spec.shots, spec.queries))
-    return hashlib.sha256(header.encode() + ids.astype("<i8").tobytes()).hexdigest()[:DIGITS]
+    content = (values.astype("<i8").tobytes() for values in _rows(shown))
+    return hashlib.sha256(header.encode() + b"".join(content)).hexdigest()[:DIGITS]
 
 
 def digest_of_test(config: CellConfig, dataset: Dataset) -> str:
     """Of the episodes that a cell is tested on: accuracies can be compared only where it agrees."""
     sampler = frozen_test(config, dataset)
-    return episodes_digest(dataset.digest, sampler.spec, sampler.image_ids(range(config.test.episodes)))
+    return episodes_digest(dataset.digest, sampler.spec, sampler.present(range(config.test.episodes)))
 
 
-def episodes_frame(dataset: Dataset, spec: TaskSpec, ids: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """A row for each image of episodes with these ids [T, N, K + Q], in this order; `episodes` is their digest."""
-    bank, (episodes, labels, columns) = dataset.bank, ids.shape
+def episodes_frame(dataset: Dataset, spec: TaskSpec, shown: Presented) -> pd.DataFrame:
+    """A row for each image of these episodes, in the order in which learners get them; `episodes` is their digest."""
+    bank, (ids, labels) = dataset.bank, _rows(shown)
+    episodes, images = ids.shape
     owners = np.searchsorted(bank.starts, ids.ravel(), side="right") - 1
-    of_label = np.where(np.arange(columns) < spec.shots, "support", "query")
+    roles = np.where(np.arange(images) < spec.ways * spec.shots, "support", "query")
     return pd.DataFrame(
         {
-            "episodes": episodes_digest(dataset.digest, spec, ids),
-            "episode": np.arange(episodes).repeat(labels * columns),
-            "label": np.tile(np.arange(labels).repeat(columns), episodes),
-            "role": np.tile(of_label, episodes * labels),
+            "episodes": episodes_digest(dataset.digest, spec, shown),
+            "episode": np.arange(episodes).repeat(images),
+            "label": labels.ravel(),
+            "role": np.tile(roles, episodes),
             "class_name": np.array(bank.class_names, dtype=object)[owners],
             "image": ids.ravel() - bank.starts[owners],
         }
     )
+
+
+def _rows(shown: Presented) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Ids and labels of all images of each episode, int64 [T, N*K + N*Q]: support, then query."""
+    return np.hstack([shown.support_ids, shown.query_ids]), np.hstack([shown.support_y, shown.query_y])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fewshot_km.datasets import Dataset, ImageBank
@@ -49,11 +50,13 @@ def test_a_row_is_a_label_and_a_column_an_image(
     assert (facts["height"], facts["width"]) == (12, 10)
     assert facts["episodes"] == [0, 1, 2, 3, 4, 5]
     sheet = np.asarray(Image.open(tmp_path / name)).reshape(6 * 3 * 12, (shots + shown) * 10, shape[0])
-    drawn = EpisodeSampler(dataset, "test", TaskSpec(3, shots, queries), Stream("test", 3)).draw(range(6))
+    sampler = EpisodeSampler(dataset, "test", TaskSpec(3, shots, queries), Stream("test", 3))
+    drawn, orders = sampler.draw(range(6)), [torch.from_numpy(of.argsort(axis=1)) for of in sampler.orders(range(6))]
     for e in range(6):
+        by_label = [x[e][of[e]] for x, of in zip((drawn.support_x, drawn.query_x), orders, strict=True)]
         for label in range(3):
-            support = drawn.support_x[e][drawn.support_y[e] == label]
-            query = drawn.query_x[e][drawn.query_y[e] == label][:shown]
+            support, query = (x.unflatten(0, (3, -1))[label] for x in by_label)
+            query = query[:shown]
             for column, image in enumerate([*support, *query]):
                 top, left = (e * 3 + label) * 12, column * 10
                 found = sheet[top : top + 12, left : left + 10].transpose(2, 0, 1) / 255

@@ -8,17 +8,22 @@ import numpy as np
 import pytest
 
 from fewshot_km.datasets import load_dataset
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.episodes import EpisodeSampler, Presented, Stream, TaskSpec
 from fewshot_km.grid.frozen_episodes import digest_of_test, episodes_digest, frozen_open, frozen_test
 from fewshot_km.open_episodes import OpenEpisodeSampler
 from tests.grid.made_up import SMALL_GRID, small_grid
 
 
 def test_it_is_the_sha256_of_what_its_description_says() -> None:
-    ids = np.arange(2 * 3 * 4).reshape(2, 3, 4)
-    text = b"abc\n3\n1\n3\n" + struct.pack("<24q", *range(24))
-    assert episodes_digest("abc", TaskSpec(3, 1, 3), ids) == hashlib.sha256(text).hexdigest()[:16]
-    assert episodes_digest("abc", TaskSpec(3, 1, 3), ids.astype(">i8")) == hashlib.sha256(text).hexdigest()[:16]
+    """Two episodes, 3-way 1-shot with one query: 3 + 3 images each."""
+    support, query = np.array([[1, 2, 3], [4, 5, 6]]), np.array([[7, 8, 9], [10, 11, 12]])
+    support_y, query_y = np.array([[2, 0, 1], [0, 1, 2]]), np.array([[1, 0, 2], [2, 1, 0]])
+    shown = Presented(support, support_y, query, query_y)
+    ids, labels = [1, 2, 3, 7, 8, 9, 4, 5, 6, 10, 11, 12], [2, 0, 1, 1, 0, 2, 0, 1, 2, 2, 1, 0]
+    text = b"abc\n3\n1\n1\n" + struct.pack("<12q", *ids) + struct.pack("<12q", *labels)
+    assert episodes_digest("abc", TaskSpec(3, 1, 1), shown) == hashlib.sha256(text).hexdigest()[:16]
+    other_byte_order = Presented(support.astype(">i8"), support_y, query, query_y)
+    assert episodes_digest("abc", TaskSpec(3, 1, 1), other_byte_order) == hashlib.sha256(text).hexdigest()[:16]
 
 
 def test_cells_have_one_where_they_share_their_episodes(tmp_path: Path) -> None:
