@@ -15,6 +15,7 @@ from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, l
 from fewshot_km.cli_report import compare_command, report_command
 from fewshot_km.cli_run import run, run_command
 from fewshot_km.cli_tables import print_rows
+from fewshot_km.cli_tune import tune_command
 from fewshot_km.datasets import DATASETS
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
@@ -87,6 +88,7 @@ def quickstart(ctx: typer.Context) -> None:
 
 
 app.command("run")(run_command)
+app.command("tune")(tune_command)
 app.command("evaluate")(evaluate_command)
 
 

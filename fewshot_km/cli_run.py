@@ -63,7 +63,7 @@ def run_command(
         float, typer.Option(metavar="SECONDS", min=0, help="How much work may be lost when the machine dies.")
     ] = PERIOD_SECONDS,
     execution: Annotated[
-        str, typer.Option(help=f"How tasks are run: auto (the fastest, measured once), {', '.join(EXECUTIONS)}.")
+        str, typer.Option(help=f"How tasks are run: auto (see `tune`; else a fixed rule), {', '.join(EXECUTIONS)}.")
     ] = AUTO,
     task_chunk: Annotated[
         int | None, typer.Option(min=1, help="Tasks at once in each process.", show_default="what fits into memory")

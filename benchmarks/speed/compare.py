@@ -28,7 +28,6 @@ from arithmetic import count_operations, matrix_rate
 from cases import (
     EPISODES,
     EVALUATION,
-    PAPER_ITERATIONS,
     PEERS,
     SAMPLERS,
     SAMPLING,
@@ -40,6 +39,8 @@ from contestant import Case
 from ratios import draw_ratios, medians, to_markdown
 from turns import Contestant, contestants, take_turns
 
+from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine.choice import AUTO
 from fewshot_km.grid.environment import describe_environment
 
 GPU_TIMES = 10  # iterations in a turn on a GPU, which does one in milliseconds
@@ -69,10 +70,10 @@ def check_gradients(running: dict[str, Contestant]) -> dict[str, float]:
 
 
 def compare_training(
-    settings: dict[str, Any], threads: int, rounds: int, iterations: int, device: str
+    settings: dict[str, Any], threads: int, rounds: int, execution: str, device: str
 ) -> dict[str, Any]:
     """One training case."""
-    text = json.dumps({**settings, "iterations": iterations, "device": device})
+    text = json.dumps({**settings, "execution": execution, "device": device})
     times = 1 if device == "cpu" else GPU_TIMES
     wanted = {f"ours {learner}": ["ours", learner, text, str(threads)] for learner in ("maml", "anil", "km-maml")}
     for learner, libraries in PEERS.items():
@@ -86,7 +87,6 @@ def compare_training(
         about = {name: contestant.ask(do="memory") for name, contestant in running.items()}
     return {
         "settings": settings,
-        "iterations": iterations,
         "differences": differences,
         "seconds": seconds,
         "about": about,
@@ -97,7 +97,7 @@ def compare_training(
 
 def compare_evaluation(settings: dict[str, Any], threads: int, rounds: int, device: str) -> dict[str, Any]:
     """One evaluation case: seconds for EPISODES, from TIMED_EPISODES of them."""
-    text = json.dumps({**settings, "iterations": 1, "device": device})
+    text = json.dumps({**settings, "execution": AUTO, "device": device})
     wanted = {f"{library} maml": [library, "maml", text, str(threads)] for library in ["ours", *PEERS["maml"]]}
     with contestants("contestant.py", wanted) as running:
         timed = take_turns(running, rounds, do="evaluate", episodes=TIMED_EPISODES)
@@ -124,10 +124,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of each case")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for each contestant")
     parser.add_argument(
-        "--iterations",
-        type=int,
-        default=PAPER_ITERATIONS,
-        help="of the training that ours prepares for; few: no compiling",
+        "--execution",
+        default=AUTO,  # what `run` does unless told otherwise
+        choices=[AUTO, *EXECUTIONS],
+        help="how ours trains",
     )
     given = parser.parse_args()
     chosen = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in given.cases)]
@@ -137,7 +137,7 @@ def main() -> None:
     for name in chosen:
         print(name, flush=True)
         if name in TRAINING:
-            found = compare_training(TRAINING[name], given.threads, given.rounds, given.iterations, given.device)
+            found = compare_training(TRAINING[name], given.threads, given.rounds, given.execution, given.device)
         elif name in EVALUATION:
             found = compare_evaluation(EVALUATION[name], given.threads, given.rounds, given.device)
         else:

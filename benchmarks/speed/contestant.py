@@ -8,8 +8,8 @@ train     seconds of one meta-training iteration, the mean of "times": meta-grad
 evaluate  seconds for "episodes" episodes, adapted and classified
 memory    the peak bytes of this process (resident, or on the GPU), or of ours and its ranks together
 
-Ours runs as its command line does by default: one process of one thread for each of THREADS, and the execution that is
-chosen for "iterations" of training; on a GPU one process. The others are one process with THREADS threads, as their
+Ours runs as its command line does by default: one process of one thread for each of THREADS, and the case's
+"execution"; on a GPU one process. The others are one process with THREADS threads, as their
 examples are.
 """
 
@@ -54,7 +54,7 @@ class Case:
     queries: int
     tasks: int
     steps: int
-    iterations: int
+    execution: str
     device: str
 
     @staticmethod
@@ -144,8 +144,8 @@ class Ours:
             meta_batch=case.tasks,
             train_steps=case.steps,
             test_steps=case.steps,
-            iterations=case.iterations,
             ranks=ranks,
+            training=case.execution,
         )
         self.preparing = time.perf_counter() - began
         self.parameters = {name: value.requires_grad_() for name, value in meta.items()}
@@ -182,7 +182,7 @@ class Ours:
         return {
             "training": self.engine.training,
             "testing": self.engine.testing,
-            "task_chunk": self.engine.task_chunk,
+            "task_chunk": self.engine.training_chunk,
             "ranks": self.ranks.size,
             "preparing": round(self.preparing, 1),
         }

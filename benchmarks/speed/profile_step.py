@@ -24,6 +24,7 @@ from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine.choice import AUTO
 from fewshot_km.engine.fast import modulation_loops, normalisation_loops, window_loops
 from fewshot_km.engine.memory import keep_freed_memory
 
@@ -151,7 +152,7 @@ def main() -> None:
     rows = []
     for name, settings in TRAINING.items():
         if any(fnmatch.fnmatch(name, pattern) for pattern in given.cases):
-            case = Case.read(json.dumps({**settings, "iterations": 1, "device": "cpu"}))
+            case = Case.read(json.dumps({**settings, "execution": AUTO, "device": "cpu"}))
             for learner in given.learners:
                 for execution in given.executions:
                     found = profile(case, learner, execution, given.tasks)

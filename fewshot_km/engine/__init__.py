@@ -1,7 +1,8 @@
 """Running many tasks at once: meta-training and evaluation.
 
 executions    the ways of running tasks: one plain reference, and faster ones that give the same numbers
-choice        which of them is used where, by measurement
+choice        which of them is used where, by a fixed rule
+tune          which of them is the fastest here, by measurement
 engine        tasks over ranks and chunks
 meta_train    the outer loop, which can stop and go on anywhere
 checkpoint    its state in a file

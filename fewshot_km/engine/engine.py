@@ -15,6 +15,8 @@ from fewshot_km.learners.base import Learner, Params
 
 T = TypeVar("T")
 
+MOST_TASKS = 16  # at once: MAML's largest meta-batch; testing reports its progress after each chunk
+
 
 @dataclass(frozen=True)
 class OuterStep:
@@ -29,15 +31,16 @@ class OuterStep:
 class Engine:
     """A learner, and how its tasks are run.
 
-    training, testing  names of executions
-    task_chunk         tasks at once on each rank; halved, with a warning, when memory runs out
-    ranks              the processes that share each meta-batch
+    training, testing              names of executions
+    training_chunk, testing_chunk  tasks at once on each rank; halved, with a warning, when memory runs out
+    ranks                          the processes that share each meta-batch
     """
 
     learner: Learner
     training: str = "plain"
     testing: str = "plain"
-    task_chunk: int = 16
+    training_chunk: int = MOST_TASKS
+    testing_chunk: int = MOST_TASKS
     ranks: Ranks = ALONE
 
     def outer_step(self, meta: Params, sampler: EpisodeSampler, tasks: range, *, steps: int) -> OuterStep:
@@ -48,7 +51,7 @@ class Engine:
             outcome = execution.outer_gradient(self.learner, meta, sampler.draw(part), steps)
             return {**outcome.gradient, _LOSS: outcome.losses.sum(), _ACCURACY: outcome.accuracies.sum()}
 
-        parts = self._in_chunks(self.ranks.share(tasks), run)
+        parts, self.training_chunk = _in_chunks(self.ranks.share(tasks), run, self.training_chunk)
         like = next(iter(meta.values()))
         total = {name: torch.zeros_like(value) for name, value in meta.items()}
         total |= {_LOSS: like.new_zeros(()), _ACCURACY: like.new_zeros(())}
@@ -79,30 +82,30 @@ class Engine:
             on_batch(min(len(part) * self.ranks.size, episodes - part[0]))
             return correct
 
-        counts = self._in_chunks(share, run)
+        counts, self.testing_chunk = _in_chunks(share, run, self.testing_chunk)
         correct = torch.zeros(episodes, dtype=torch.float64, device=next(iter(meta.values())).device)
         if counts:
             correct[share.start :: self.ranks.size] = torch.cat(counts).to(correct.dtype)
         return self.ranks.sum({"": correct})[""]
 
-    def _in_chunks(self, items: range, run: Callable[[range], T]) -> list[T]:
-        results: list[T] = []
-        done = 0
-        while done < len(items):
-            part = items[done : done + self.task_chunk]
-            result = _unless_out_of_memory(run, part)
-            if result is None:
-                self.task_chunk = max(1, len(part) // 2)
-                warnings.warn(
-                    f"{len(part)} tasks at once do not fit into memory: going on with {self.task_chunk}", stacklevel=3
-                )
-                continue
-            results.append(result)
-            done += len(part)
-        return results
-
 
 _LOSS, _ACCURACY = "loss of all tasks", "accuracy of all tasks"  # no parameter has a name with spaces
+
+
+def _in_chunks(items: range, run: Callable[[range], T], chunk: int) -> tuple[list[T], int]:
+    """What `run` returned for each chunk of the items, and the size of the chunks that memory held."""
+    results: list[T] = []
+    done = 0
+    while done < len(items):
+        part = items[done : done + chunk]
+        result = _unless_out_of_memory(run, part)
+        if result is None:
+            chunk = max(1, len(part) // 2)
+            warnings.warn(f"{len(part)} tasks at once do not fit into memory: going on with {chunk}", stacklevel=3)
+            continue
+        results.append(result)
+        done += len(part)
+    return results, chunk
 
 
 def _unless_out_of_memory(run: Callable[[range], T], part: range) -> T | None:

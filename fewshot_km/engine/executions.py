@@ -31,12 +31,14 @@ class Execution:
     why            what it is good for
     outer_gradient (learner, meta, episode, steps) -> Outcome
     count_correct  (learner, meta, episode, steps) -> query images classified correctly after adapting, int64 [T]
+    at_once        whether memory grows with the tasks that are run at once
     compiles       whether the first outer gradient of so many tasks takes minutes
     """
 
     why: str
     outer_gradient: Callable[[Learner, Params, Episode, int], Outcome]
     count_correct: Callable[[Learner, Params, Episode, int], Tensor]
+    at_once: bool = False
     compiles: bool = False
 
 
@@ -113,12 +115,14 @@ EXECUTIONS = {
         "all tasks at once: the faster one for small networks and on a GPU; takes the memory of all tasks",
         vmap_outer_gradient,
         vmap_count_correct,
+        at_once=True,
     ),
     "compiled": Execution(
         "training as vmap, compiled for minutes before the first step: the fastest one for long trainings of small "
         "networks; testing is vmap's",
         compiled_outer_gradient,
         vmap_count_correct,
+        at_once=True,
         compiles=True,
     ),
 }

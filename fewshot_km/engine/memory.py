@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")  # as a container sees its own
+RECLAIMABLE = ("active_file", "inactive_file", "slab_reclaimable")  # what the kernel gives up under pressure
 _MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_MAX = -1, -4  # from malloc.h of the GNU C library
 
 
@@ -90,9 +92,11 @@ def _available_memory() -> int | None:
 
 
 def _left_in_container() -> int | None:
-    """What the control group (version 2) of this process may still take."""
-    group = Path("/sys/fs/cgroup")
+    """What the control group (version 2) of this process may still take, with what it would reclaim: cached files."""
     try:
-        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        used = int((CONTROL_GROUP / "memory.current").read_text())
+        counts = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
+        used -= sum(int(counts.get(name, 0)) for name in RECLAIMABLE)
+        return int((CONTROL_GROUP / "memory.max").read_text()) - used
     except (OSError, ValueError):  # none, or "max"
         return None

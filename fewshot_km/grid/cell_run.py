@@ -25,7 +25,7 @@ from fewshot_km.engine import (
     evaluate,
     meta_train,
 )
-from fewshot_km.engine.choice import AUTO
+from fewshot_km.engine.choice import AUTO, by_rule
 from fewshot_km.engine.devices import allow_tf32
 from fewshot_km.engine.ranks import ALONE
 from fewshot_km.episodes import EpisodeSampler
@@ -53,13 +53,16 @@ class CellResult:
 class Compute:
     """What a cell is computed with; it decides about time and rounding, never about what is computed.
 
-    execution, task_chunk  see `choose_engine`
-    tf32                   see `allow_tf32`
+    execution   that the user asked for, for training and testing; AUTO: another one may be used
+    tuned       executions for training and testing that were found to be faster here (see tuning.py)
+    task_chunk  see `choose_engine`
+    tf32        see `allow_tf32`
     """
 
     device: torch.device
     ranks: Ranks = ALONE
-    execution: str = "auto"  # measured: no rule tells the fastest one in advance
+    execution: str = AUTO  # a fixed rule decides: the same bytes today and tomorrow
+    tuned: tuple[str, str] | None = None
     task_chunk: int | None = None  # None: what memory allows
     tf32: bool = False  # 10 bits of a product's factors instead of 23: only who asks for it
 
@@ -71,7 +74,7 @@ class Listener(Protocol):
         """A training step is being compiled, which may take so long."""
 
     def chosen(self, purpose: str, choice: Choice) -> None:
-        """An execution was chosen by a new measurement."""
+        """Another execution than the rule's is used."""
 
     def trained(self, progress: Progress) -> None:
         """An iteration of meta-training is done."""
@@ -216,7 +219,8 @@ def run_cell(
 
 def executions_of(engine: Engine) -> dict[str, Any]:
     """The executions in use, which decide how numbers are rounded."""
-    return {"training": engine.training, "testing": engine.testing, "task_chunk": engine.task_chunk}
+    names = ("training", "testing", "training_chunk", "testing_chunk")
+    return {name: getattr(engine, name) for name in names}
 
 
 def _engine(
@@ -228,10 +232,16 @@ def _engine(
     listener: Listener,
     start: Start | None,
 ) -> Engine:
-    """As the training began, so that it goes on to the same bits; else chosen."""
+    """As the training began, so that it goes on to the same bits; else as asked for, as tuned, or by the rule."""
     if start and compute.execution == AUTO and {start.how["training"], start.how["testing"]} <= set(EXECUTIONS):
-        chunk = compute.task_chunk or start.how["task_chunk"]
-        return Engine(learner, start.how["training"], start.how["testing"], chunk, compute.ranks)
+        chunks = [compute.task_chunk or start.how[name] for name in ("training_chunk", "testing_chunk")]
+        return Engine(learner, start.how["training"], start.how["testing"], chunks[0], chunks[1], compute.ranks)
+    training, testing = (compute.execution, compute.execution)
+    if compute.tuned and compute.execution == AUTO:
+        training, testing = compute.tuned
+        for purpose, name in (("training", training), ("testing", testing)):
+            if name != by_rule(compute.device):
+                listener.chosen(purpose, Choice(name, "as `fewshot-km tune` found"))
     return choose_engine(
         learner,
         state.meta,
@@ -240,9 +250,9 @@ def _engine(
         meta_batch=config.outer.meta_batch,
         train_steps=config.inner.train_steps,
         test_steps=config.inner.test_steps,
-        iterations=config.outer.iterations - state.iteration,
         ranks=compute.ranks,
-        execution=compute.execution,
+        training=training,
+        testing=testing,
         task_chunk=compute.task_chunk,
         on_compiling=listener.compiling,
         on_choice=listener.chosen,

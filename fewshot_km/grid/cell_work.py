@@ -22,6 +22,7 @@ from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team
 from fewshot_km.grid.tensorboard_log import TensorBoardLog
+from fewshot_km.grid.tuning import read_tuning
 from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell, now
 
 
@@ -38,7 +39,7 @@ class Display(Protocol):
         """A training step is being compiled, which may take so long."""
 
     def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
-        """An execution was chosen by a new measurement."""
+        """Another execution than the rule's is used."""
 
     def trained(self, cell: Cell, progress: Progress) -> None:
         """An iteration of meta-training is done."""
@@ -130,7 +131,12 @@ class CellWorker:
         facts = {"dataset_digest": dataset.digest, "sessions": sessions}
         keeper = Checkpoints(unfinished, self.stop, self.way.checkpoint_seconds, facts)
         compute = Compute(
-            self.team.device, self.team.ranks, self.way.execution, self.way.task_chunk, tf32=self.way.tf32
+            self.team.device,
+            self.team.ranks,
+            self.way.execution,
+            read_tuning(self.store.folder).executions(cell, self.team.device),
+            self.way.task_chunk,
+            self.way.tf32,
         )
         voice = _Voice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
         try:
@@ -227,7 +233,7 @@ class _Voice:
         self._display.compiling(self._cell, seconds)
 
     def chosen(self, purpose: str, choice: Choice) -> None:
-        """An execution was chosen by a new measurement."""
+        """Another execution than the rule's is used."""
         self._display.chosen(self._cell, purpose, choice)
 
     def trained(self, progress: Progress) -> None:

@@ -96,9 +96,9 @@ def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
             meta_batch=len(share),
             train_steps=config.inner.train_steps,
             test_steps=config.inner.test_steps,
-            iterations=0,
             ranks=ALONE,
-            execution=workplace.way.execution,
+            training=workplace.way.execution,
+            testing=workplace.way.execution,
             task_chunk=workplace.way.task_chunk,
         )
 

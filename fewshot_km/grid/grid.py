@@ -42,11 +42,12 @@ SECTIONS: dict[str, type[Section]] = {
 
 SHARED_BY_LEARNERS = ("validation", "test")
 
-# a folder's name; table.md and report.html lie beside those of tasks, test_examples.json beside those of learners
-_LABEL = re.compile(r"(?!table\.|report\.|test_examples\.)[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
+# what else lies beside the folders of tasks and of learners
+_TAKEN = "figures|jobs|tensorboard|(?:table|report|tuning|test_examples)[.].*"
+_LABEL = re.compile(rf"(?i:(?!(?:{_TAKEN})$))[A-Za-z0-9][A-Za-z0-9._+=-]{{0,99}}")
 _LABEL_RULE = (
-    "becomes a folder: use at most 100 letters, digits and ._+=-, and do not begin with 'table.', 'report.' or "
-    "'test_examples.'"
+    "becomes a folder: use at most 100 letters, digits and ._+=-, but neither 'figures', 'jobs' or 'tensorboard' nor "
+    "what begins with 'table.', 'report.', 'tuning.' or 'test_examples.', which lie beside it"
 )
 
 

@@ -8,6 +8,7 @@ import torch
 from fewshot_km.datasets import Dataset
 from fewshot_km.engine import EXECUTIONS, Engine
 from fewshot_km.engine.devices import allow_tf32
+from fewshot_km.engine.engine import MOST_TASKS
 from fewshot_km.errors import DataError
 from fewshot_km.grid.analysis import adaptation_seconds, analyse
 from fewshot_km.grid.cell_parts import make_learner, make_streams
@@ -85,4 +86,4 @@ def _engine_of(learner: Learner, how: Mapping[str, Any]) -> Engine:
     """Tests as it was tested, for the same rounding; task after task where that is not known here."""
     if how.get("testing") not in EXECUTIONS:
         return Engine(learner)
-    return Engine(learner, testing=how["testing"], task_chunk=how["task_chunk"])
+    return Engine(learner, testing=how["testing"], testing_chunk=how.get("testing_chunk", MOST_TASKS))

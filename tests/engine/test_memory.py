@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fewshot_km.engine import memory
 from fewshot_km.engine.memory import free_bytes, peak_bytes
 from tests.engine.test_executions import QUICK
 
@@ -31,7 +32,7 @@ torch.set_num_threads(1)
 keep_freed_memory()
 sampler = noise_sampler()
 learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
-engine = Engine(learner, training=sys.argv[1], testing=sys.argv[1], task_chunk=4)
+engine = Engine(learner, training=sys.argv[1], testing=sys.argv[1], training_chunk=4, testing_chunk=4)
 seen = {}
 def on_iteration(progress):
     seen[progress.iteration] = resident()
@@ -118,3 +119,16 @@ def test_what_is_taken_does_not_depend_on_what_was_taken_before() -> None:
     out = subprocess.run([sys.executable, "-c", TAKEN], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for found, expected in zip(json.loads(out), (400, 100, 200, 100), strict=True):
         assert found == pytest.approx(expected, abs=10)
+
+
+@LINUX
+def test_what_a_container_has_cached_of_files_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control group of 10 GB that holds 9 GB, 8 of them of files: 9 GB can be taken."""
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "_available_memory", lambda: 100 * 10**9)
+    (tmp_path / "memory.max").write_text("10000000000\n")
+    (tmp_path / "memory.current").write_text("9000000000\n")
+    (tmp_path / "memory.stat").write_text("anon 900000000\nactive_file 5000000000\ninactive_file 3000000000\nshmem 0\n")
+    assert free_bytes(torch.device("cpu")) == 9 * 10**9
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes(torch.device("cpu")) == 100 * 10**9

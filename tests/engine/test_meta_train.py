@@ -116,7 +116,7 @@ def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execut
     told: list[int] = []
     results = [
         evaluate(
-            Engine(learner, testing=execution, task_chunk=chunk),
+            Engine(learner, testing=execution, testing_chunk=chunk),
             meta,
             DoubleSampler(sampler),
             episodes=7,
@@ -136,7 +136,7 @@ def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execut
 def test_the_outer_step_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execution: str) -> None:
     learner = make()
     meta = {n: v.double() for n, v in learner.init(0).items()}
-    engines = [Engine(learner, training=execution, task_chunk=chunk) for chunk in (7, 1, 3)]
+    engines = [Engine(learner, training=execution, training_chunk=chunk) for chunk in (7, 1, 3)]
     steps = [engine.outer_step(meta, DoubleSampler(sampler), range(3, 10), steps=2) for engine in engines]
     outcome = EXECUTIONS["plain"].outer_gradient(learner, meta, DoubleSampler(sampler).draw(range(3, 10)), 2)
     for step in steps:
@@ -162,14 +162,14 @@ def test_where_memory_runs_out_fewer_tasks_are_run_at_once(
         return draw(indices)
 
     monkeypatch.setattr(sampler, "draw", greedy)
-    engine = Engine(learner, task_chunk=8)
+    engine = Engine(learner, training_chunk=8)
     with pytest.warns(UserWarning, match="tasks at once do not fit into memory") as noted:
         step = engine.outer_step(meta, sampler, range(9), steps=1)
     said = [str(n.message) for n in noted]
     assert said == [f"{n} tasks at once do not fit into memory: going on with {n // 2}" for n in (8, 4)]
     assert tasks_at_once == [8, 4, 2, 2, 2, 2, 1]
-    assert engine.task_chunk == 2  # remembered: the next step begins with it
-    expected = Engine(learner, task_chunk=1).outer_step(meta, sampler, range(9), steps=1)
+    assert (engine.training_chunk, engine.testing_chunk) == (2, 16)  # remembered: the next step begins with it
+    expected = Engine(learner, training_chunk=1).outer_step(meta, sampler, range(9), steps=1)
     torch.testing.assert_close(step.gradient["head.weight"], expected.gradient["head.weight"])
 
     def hungry(indices: range) -> Episode:
