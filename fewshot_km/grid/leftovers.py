@@ -23,7 +23,7 @@ def find_leftovers(grid: Grid, store: ResultStore, *, results: bool) -> list[Lef
 
     With `results`, finished cells of other settings or that the grid does not have (any more), too.
     """
-    mine = {store.cell_folder(cell) for cell in grid.cells}
+    mine = {store.finished_folder(cell) for cell in grid.cells}
     unfinished = {store.unfinished(cell).folder for cell in grid.cells if store.state(cell) != "done"}
     failures = {store.failure_file(cell) for cell in grid.cells if store.state(cell) == "failed"}
     found = []

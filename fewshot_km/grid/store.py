@@ -87,7 +87,7 @@ class ResultStore:
 
     def state(self, cell: Cell) -> State:
         """done or failed with the cell's present settings, else to do."""
-        if self._find(cell) is not None:
+        if self.finished_folder(cell) is not None:
             return "done"
         if _digest_in(self.failure_file(cell)) == cell.config.digest():
             return "failed"
@@ -166,10 +166,10 @@ class ResultStore:
         return folder.with_name(f"{folder.name}.failed.json")
 
     def _folder(self, cell: Cell) -> Path:
-        return self._find(cell) or self.cell_folder(cell)
+        return self.finished_folder(cell) or self.cell_folder(cell)
 
-    def _find(self, cell: Cell) -> Path | None:
-        """The folder with the cell's present settings: its own, or one that was set aside for other settings since."""
+    def finished_folder(self, cell: Cell) -> Path | None:
+        """The folder with a finished cell's present settings: its own, or one set aside for other settings since."""
         folder, digest = self.cell_folder(cell), cell.config.digest()
         places = [folder, *sorted(folder.parent.glob(f"{folder.name}.{digest[:8]}*"))]
         return next((place for place in places if _digest_in(place / "record.json") == digest), None)

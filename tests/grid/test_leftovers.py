@@ -54,3 +54,18 @@ def test_only_what_no_cell_goes_on_from_is_left_over(tmp_path: Path, store: Resu
     assert find_leftovers(grid, store, results=True) == []
     assert [store.state(cell) for cell in grid.cells] == ["done", "to do", "failed", "to do"]
     assert store.unfinished(second).folder.is_dir()
+
+
+def test_what_an_edit_set_aside_counts_once_the_edit_is_taken_back(tmp_path: Path, store: ResultStore) -> None:
+    """The results of the present settings lie in the folder that was set aside; the other ones are older."""
+    grid = load_grid(write_grid(tmp_path))
+    edited = load_grid(write_grid(tmp_path, SMALL_GRID.replace("lr = 0.4", "lr = 0.3"), "edited"))
+    store_result(store, grid.cells[0], ACCURACIES)
+    store_result(store, edited.cells[0], ACCURACIES)
+    assert store.state(grid.cells[0]) == "done"
+    found = find_leftovers(grid, store, results=True)
+    assert [leftover.path for leftover in found] == [store.cell_folder(grid.cells[0])]
+    remove(found)
+    assert store.state(grid.cells[0]) == "done"
+    assert store.state(edited.cells[0]) == "to do"
+    assert find_leftovers(grid, store, results=True) == []
