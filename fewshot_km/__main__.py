@@ -2,9 +2,12 @@
 
 import sys
 
+from fewshot_km.orphans import end_with_starter
+
 
 def main() -> None:
     """Run the command line; an interrupt while it is being imported is no traceback either."""
+    end_with_starter()
     try:
         from fewshot_km.cli import app
     except KeyboardInterrupt:

@@ -25,6 +25,7 @@ from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.protocols import find_protocol, protocols
 from fewshot_km.grid.selection import parse_settings, select
 from fewshot_km.grid.stopping import StoppedRun
+from fewshot_km.grid.team import follows
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
 from fewshot_km.plugins import load_entry_points
@@ -83,6 +84,8 @@ def quickstart(ctx: typer.Context) -> None:
     143 terminated.
     """
     load_entry_points()
+    if follows() and ctx.invoked_subcommand not in (None, "run"):
+        raise typer.Exit  # only `run` shares its work: of torchrun's processes, rank 0 alone does the rest
     if ctx.invoked_subcommand is None:
         run("quickstart", RunOptions())
 

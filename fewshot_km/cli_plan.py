@@ -15,11 +15,13 @@ from fewshot_km.grid.estimate import estimate
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.run import check_cells
 from fewshot_km.grid.stopping import Stop
-from fewshot_km.grid.team import Team, choose_devices
+from fewshot_km.grid.team import Team, choose_devices, follows
 
 
 def plan(name: str, options: RunOptions) -> None:
     """Print what a run would do, estimated from a few measured iterations of each kind of cell."""
+    if follows():  # rank 0 of torchrun's processes says it
+        return
     agenda, console = make_agenda(name, options), Console(stderr=True, highlight=False)
     for note in agenda.notes:
         console.print(note, markup=False, soft_wrap=True)

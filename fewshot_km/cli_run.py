@@ -16,6 +16,8 @@ from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.engine import EXECUTIONS
 from fewshot_km.engine.choice import AUTO, check_execution
 from fewshot_km.engine.devices import choose_device
+from fewshot_km.engine.ranks import launched
+from fewshot_km.errors import ConfigError
 from fewshot_km.grid.agenda import Agenda, make_agenda, make_workplace
 from fewshot_km.grid.cell_work import CellWorker, Way
 from fewshot_km.grid.cluster_ray import run_on_ray
@@ -127,6 +129,9 @@ def run(name: str, options: RunOptions) -> None:
     if follows():
         follow(options.data_root or default_data_root(), choose_device(options.device))
         return
+    if launched() and (options.jobs > 1 or options.cluster.runner != Runner.HERE):
+        what = "--jobs" if options.jobs > 1 else f"--runner {options.cluster.runner}"
+        raise ConfigError(f"{what}: torchrun's processes share the tasks of one cell at a time; use one or the other")
     choose_device(options.device)  # raises for one that is not there
     check_execution(options.way.execution)
     if options.way.tensorboard:

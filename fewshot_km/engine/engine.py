@@ -70,7 +70,7 @@ class Engine:
         steps: int,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> Tensor:
-        """Query images classified correctly in episodes 0, 1, ... of the sampler, float64 [episodes], on every rank.
+        """Query images classified correctly in episodes 0, 1, ... of the sampler, int64 [episodes], on every rank.
 
         `on_batch` is told about how many episodes have just been evaluated, by all ranks together.
         """
@@ -83,7 +83,7 @@ class Engine:
             return correct
 
         counts, self.testing_chunk = _in_chunks(share, run, self.testing_chunk)
-        correct = torch.zeros(episodes, dtype=torch.float64, device=next(iter(meta.values())).device)
+        correct = torch.zeros(episodes, dtype=torch.int64, device=next(iter(meta.values())).device)
         if counts:
             correct[share.start :: self.ranks.size] = torch.cat(counts).to(correct.dtype)
         return self.ranks.sum({"": correct})[""]

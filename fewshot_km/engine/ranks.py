@@ -1,6 +1,8 @@
 """The processes that share the tasks of a meta-batch, and what they exchange: sums, and objects of the first one."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,6 +15,10 @@ from fewshot_km.learners.base import Params
 RANK, WORLD_SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"  # of a process's environment, as torchrun sets them
 
 PATIENCE = timedelta(hours=24)  # ranks wait while the first reads a data set; a dead one is noticed at once
+
+
+class LostRankError(RuntimeError):
+    """An exchange broke off: another process that shares the meta-batches has ended."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +38,37 @@ class Ranks:
         return items[self.rank :: self.size]
 
     def sum(self, tensors: Params) -> Params:
-        """Sums over all ranks, of tensors of one device and precision, exchanged as one message."""
+        """Sums over all ranks, of tensors of one device and precision, exchanged as one message.
+
+        Raises LostRankError where another process has ended.
+        """
         if self.size == 1:
             return tensors
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
-        dist.all_reduce(flat)
+        with _noticing_losses():
+            dist.all_reduce(flat)
         parts = flat.split([tensor.numel() for tensor in tensors.values()])  # type: ignore[no-untyped-call]
         return {name: part.view_as(tensor) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}
 
     def from_first(self, value: Any = None) -> Any:
-        """What rank 0 gave, on every rank."""
+        """What rank 0 gave, on every rank; raises LostRankError where another process has ended."""
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        with _noticing_losses():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
 
 ALONE = Ranks()
+
+
+@contextmanager
+def _noticing_losses() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what the transport library raises, in words of its own
+        raise LostRankError("a process that shares the meta-batches was lost") from error
 
 
 def launched() -> bool:

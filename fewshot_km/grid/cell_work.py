@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from fewshot_km.datasets import Dataset, load_dataset
 from fewshot_km.engine import Choice, HistoryRow, Progress
 from fewshot_km.engine.choice import AUTO
+from fewshot_km.engine.ranks import LostRankError
 from fewshot_km.errors import DataError, DivergenceError, FewshotError, describe_error
 from fewshot_km.grid.cell_run import CellResult, Compute, Start, run_cell
 from fewshot_km.grid.config import DatasetConfig
@@ -18,12 +19,14 @@ from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.example_images import write_examples
 from fewshot_km.grid.frozen_episodes import digest_of_test
 from fewshot_km.grid.grid import Cell
-from fewshot_km.grid.stopping import Stop
+from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team
 from fewshot_km.grid.tensorboard_log import TensorBoardLog
 from fewshot_km.grid.tuning import read_tuning
 from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell, now
+
+TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
 
 
 class Display(Protocol):
@@ -52,6 +55,12 @@ class Display(Protocol):
 
     def cell_failed(self, cell: Cell, reason: str) -> None:
         """A cell stopped without a result."""
+
+    def cell_lost(self, cell: Cell, reason: str) -> None:
+        """A process of a cell was lost; another one goes on with it."""
+
+    def cell_skipped(self, cell: Cell, reason: str) -> None:
+        """A cell is not run here after all: another run has it, or has finished it meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +121,21 @@ class CellWorker:
         unfinished = self.store.unfinished(cell)
         with unfinished.claim() as is_mine:
             if not is_mine:
-                return Outcome("elsewhere", unfinished.owner())
+                owner = unfinished.owner()
+                self.display.cell_skipped(cell, f"{owner} runs it")
+                return Outcome("elsewhere", owner)
             state = self.store.state(cell)
             if state == "done":
                 unfinished.remove()
+                self.display.cell_skipped(cell, "another run has finished it meanwhile")
                 return Outcome("done")
             if state == "failed" and not self.way.retry_failed:
-                return Outcome("failed", self.store.failure(cell))
+                reason = self.store.failure(cell)
+                self.display.cell_skipped(cell, f"it failed in another run meanwhile: {reason}")
+                return Outcome("failed", reason)
             return self._run_claimed(cell, unfinished)
 
-    def _run_claimed(self, cell: Cell, unfinished: UnfinishedCell) -> Outcome:
+    def _run_claimed(self, cell: Cell, unfinished: UnfinishedCell, tries: int = 1) -> Outcome:
         dataset = self.dataset(cell.config.task.dataset)
         start = self._start(cell, unfinished, dataset)
         done_before = start.state.iteration if start else 0
@@ -146,8 +160,16 @@ class CellWorker:
             return self._failed(cell, str(error))
         except (FewshotError, OSError):
             raise
-        except Exception as error:  # whatever a learner raises must not cost the cells after it
+        except LostRankError:
             self.stop.check()  # ranks that are stopped together with this one end its exchange with them
+            loss = self.team.replace_lost()
+            if not loss.was_killed:
+                return self._failed(cell, loss.said or "a process that shares the meta-batches ended", loss.traces)
+            if tries == TRIES:
+                raise StoppedRun(OUT_OF_TIME, f"{cell}: {loss.said}, the {TRIES}rd process to be lost") from None
+            self.display.cell_lost(cell, f"{loss.said}; going on from the last checkpoint")
+            return self._run_claimed(cell, unfinished, tries + 1)
+        except Exception as error:  # whatever a learner raises must not cost the cells after it
             reason = describe_error(error)
             if "vmap" in reason and self.way.execution != AUTO:
                 reason += f"; this learner cannot run with --execution {self.way.execution}"

@@ -11,9 +11,8 @@ from queue import Empty
 from typing import Any
 
 from fewshot_km.errors import ConfigError, FewshotError, describe_error
-from fewshot_km.grid.cell_work import Outcome
+from fewshot_km.grid.cell_work import TRIES, Display, Outcome
 from fewshot_km.grid.grid import Cell
-from fewshot_km.grid.parallel import TRIES, WatchedDisplay
 from fewshot_km.grid.run import Outcomes
 from fewshot_km.grid.stopping import Stop, StoppedRun
 from fewshot_km.grid.workplace import Workplace, run_alone
@@ -25,7 +24,7 @@ def run_on_ray(
     waiting: Sequence[Cell],
     workplace: Workplace,
     stop: Stop,
-    display: WatchedDisplay,
+    display: Display,
     *,
     address: str | None,
     cpus: float,
@@ -93,7 +92,7 @@ def _run(workplace: Workplace, cell: Cell, queue: Any) -> Outcome:
     return run_alone(workplace, cell, tell)
 
 
-def _show(queue: Any, display: WatchedDisplay) -> None:
+def _show(queue: Any, display: Display) -> None:
     with suppress(Empty):
         while True:
             name, arguments = queue.get(block=False)

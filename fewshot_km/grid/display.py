@@ -126,6 +126,11 @@ class GridDisplay:
         if running := self._running.pop(str(cell), None):
             self._bars.remove_task(running.bar)
 
+    def cell_skipped(self, cell: Cell, reason: str) -> None:
+        """One line that stays, and one cell less to come."""
+        self._say(cell, f"left out: {reason}")
+        self._close(cell)
+
     def _close(self, cell: Cell) -> None:
         if running := self._running.pop(str(cell), None):
             self._bars.remove_task(running.bar)
@@ -181,6 +186,9 @@ class QuietDisplay:
         """A line."""
         self.warned(cell, reason)
 
+    def cell_skipped(self, cell: Cell, reason: str) -> None:
+        """Nothing."""
+
 
 class JsonDisplay:
     """One JSON object a line for each thing that happens: {"event": ..., "cell": ..., "seconds": since the start, ...}.
@@ -235,6 +243,10 @@ class JsonDisplay:
     def cell_lost(self, cell: Cell, reason: str) -> None:
         """An object."""
         self._write("lost", cell, reason=reason)
+
+    def cell_skipped(self, cell: Cell, reason: str) -> None:
+        """An object."""
+        self._write("skipped", cell, reason=reason)
 
     def _write(self, event: str, cell: Cell, **facts: Any) -> None:
         seconds = round(time.monotonic() - self._began, 1)

@@ -1,7 +1,9 @@
 """Cells side by side: worker processes with a part of the threads each, one display for all."""
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -9,30 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any
 
 from fewshot_km.errors import ConfigError, FewshotError
-from fewshot_km.grid.cell_work import Display, Outcome
+from fewshot_km.grid.cell_work import TRIES, Display, Outcome
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.run import Outcomes
 from fewshot_km.grid.stopping import Stop, StoppedRun
 from fewshot_km.grid.workplace import Workplace
 
-TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
 POLL_SECONDS = 0.2  # between looks at a signal or a budget; nobody reads faster
 PATIENCE_SECONDS = 60.0  # for workers that are to keep their state and end: an iteration takes a few at most
 
 
-class WatchedDisplay(Display, Protocol):
-    """A display that hears of lost processes, too."""
-
-    def cell_lost(self, cell: Cell, reason: str) -> None:
-        """A cell's process ended; another one goes on with it."""
-
-
-def run_parallel(
-    waiting: Sequence[Cell], workplace: Workplace, jobs: int, stop: Stop, display: WatchedDisplay
-) -> Outcomes:
+def run_parallel(waiting: Sequence[Cell], workplace: Workplace, jobs: int, stop: Stop, display: Display) -> Outcomes:
     """Run cells in `jobs` processes; raises FewshotError and OSError as they do, and StoppedRun when all have ended.
 
     A process that is lost costs nothing but time: another one goes on from the cell's checkpoint.
@@ -49,7 +41,7 @@ class _Worker:
 
 
 class _Pool:
-    def __init__(self, workplace: Workplace, display: WatchedDisplay) -> None:
+    def __init__(self, workplace: Workplace, display: Display) -> None:
         self._workplace = workplace
         self._display = display
         self._outcomes = Outcomes()
@@ -147,6 +139,7 @@ def _work(pipe: Connection, workplace: Workplace, number: int) -> None:
     def tell(name: str, arguments: tuple[Any, ...]) -> None:
         pipe.send(("display", name, arguments))
 
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     try:
         with Stop(silent=True) as stop, workplace.opened(stop, tell, number) as worker:
             while (cell := pipe.recv()) is not None:
@@ -155,3 +148,13 @@ def _work(pipe: Connection, workplace: Workplace, number: int) -> None:
         pass
     except (FewshotError, OSError) as error:
         pipe.send(("error", error))
+
+
+def _end_with_starter() -> None:
+    """When the process that the user started has ended, however it did: keep the state, and end."""
+    starter = multiprocessing.parent_process()
+    assert starter is not None
+    starter.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE_SECONDS)
+    os._exit(1)

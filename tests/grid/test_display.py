@@ -67,3 +67,14 @@ def test_elsewhere_there_is_a_plain_line_now_and_then(grid: Grid, monkeypatch: p
     assert "[1/2] glyphs-5w1s/maml/seed0: 2/4  loss 1.250  accuracy 0.500  validation 0.625" in shown
     assert "s left" in shown
     assert "\x1b" not in shown
+
+
+def test_cells_that_others_have_run_are_done_on_the_overall_bar(grid: Grid) -> None:
+    """Two of three cells: one that another run has finished meanwhile, one that another run has."""
+    file = io.StringIO()
+    with GridDisplay(3, Console(file=file, force_terminal=True, width=160)) as display:
+        display.cell_skipped(grid.cells[0], "another run has finished it meanwhile")
+        display.cell_skipped(grid.cells[1], "process 7 runs it")
+        display._bars.refresh()
+    assert "glyphs-5w1s/maml/seed0: left out: another run has finished it meanwhile" in file.getvalue()
+    assert "2/3" in file.getvalue()

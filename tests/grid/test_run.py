@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.datasets import DATASETS, Dataset, ImageBank
 from fewshot_km.datasets.splits import make_splits
@@ -34,6 +35,7 @@ class Log:
     def __init__(self) -> None:
         self.finished: list[Cell] = []
         self.failed: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
         self.iterations = 0
         self.episodes = 0
         self.warnings: list[str] = []
@@ -62,6 +64,12 @@ class Log:
     def cell_failed(self, cell: Cell, reason: str) -> None:
         self.failed[str(cell)] = reason
 
+    def cell_lost(self, cell: Cell, reason: str) -> None:
+        raise AssertionError("nothing here is lost")
+
+    def cell_skipped(self, cell: Cell, reason: str) -> None:
+        self.skipped[str(cell)] = reason
+
 
 def noise_dataset(seed: int) -> Dataset:
     """Classes of random pixels around a picture of their own: easy to tell apart."""
@@ -82,6 +90,7 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(folder: Path, text: str, execution: str = "plain") -> tuple[Log, ResultStore]:
+    folder.mkdir(exist_ok=True)
     grid, log = small_grid(folder, text), Log()
     store = ResultStore(folder / "results", grid.name)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
@@ -117,6 +126,36 @@ def test_every_execution_runs(tmp_path: Path, execution: str) -> None:
 )
 def test_every_kind_of_cell_runs(tmp_path: Path, old: str, new: str) -> None:
     assert_all_done(*run(tmp_path, NOISE_GRID.replace(old, new), "auto"), cells=4 if "tasks" in new else 2)
+
+
+class _NoFloat64(TorchDispatchMode):
+    """A device as MPS is: what makes a tensor of float64 raises."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            raise TypeError(f"{func}: Cannot convert a MPS Tensor to float64 dtype")
+        return found
+
+
+@pytest.mark.parametrize("learner", ["maml", "anil", "km-maml"])
+def test_a_device_without_float64_runs_cells(tmp_path: Path, learner: str) -> None:
+    """Training, validation, test and analysis, task after task and all at once."""
+    text = NOISE_GRID.replace('"maml"', f'"{learner}"').replace(', { name = "km-maml", norm_affine = "bias" }', "")
+    for execution in ("plain", "vmap"):
+        with _NoFloat64(), pytest.raises(TypeError):
+            torch.zeros(1, dtype=torch.float64)
+        with _NoFloat64():
+            log, _ = run(tmp_path / execution, text, execution)
+        assert (len(log.finished), log.failed) == (1, {})
+
+
+def test_a_cell_that_another_run_has_finished_is_said_to_be(tmp_path: Path) -> None:
+    log, store = run(tmp_path, NOISE_GRID)
+    waiting = log.finished
+    with Stop() as stop, Team(1, CPU, []) as team:
+        run_grid(small_grid(tmp_path, NOISE_GRID), waiting, CellWorker(store, tmp_path, team, stop, log, Way("plain")))
+    assert log.skipped == dict.fromkeys(map(str, waiting), "another run has finished it meanwhile")
 
 
 def test_learning_is_possible(tmp_path: Path) -> None:
