@@ -4,13 +4,15 @@ import json
 import os
 import re
 import signal
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import run, said, start
+from tests.command_line import run, said, start, started
 from tests.grid.made_up import LONG_GRID, SMALL_GRID, results, write_grid
 from tests.grid.test_survival import until
+from tests.grid.test_team import end, needs_proc
 
 RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
 
@@ -19,6 +21,11 @@ pytestmark = pytest.mark.slow
 
 def owners(folder: Path) -> list[int]:
     return [json.loads(file.read_text())["process"] for file in folder.rglob("owner.json")]
+
+
+def workers_of(process: BaseProcess) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def both_train(folder: Path) -> bool:
@@ -53,6 +60,21 @@ def test_an_interrupt_keeps_what_all_have_done(tmp_path: Path, long_results: dic
     assert run(tmp_path, *RUN, "--jobs", 2) == 0, said(tmp_path)
     assert len(re.findall(r"goes on after iteration [1-9]", said(tmp_path))) == 2
     assert results(tmp_path / "results") == long_results
+
+
+@needs_proc
+@pytest.mark.parametrize("trains", [False, True], ids=["starting", "training"])
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, trains: bool) -> None:
+    """Killed, it can tell them nothing. What they have done is kept."""
+    write_grid(tmp_path, LONG_GRID.replace("iterations = 60", "iterations = 100_000"))
+    with started(tmp_path, *RUN, "--jobs", 2, "--checkpoint-every", 0.2) as process:
+        until(process, tmp_path, lambda: len(workers_of(process)) == 2 and (not trains or both_train(tmp_path)))
+        workers = workers_of(process)
+    assert end(workers, 20)
+    assert "Traceback" not in said(tmp_path)
+    if trains:
+        assert run(tmp_path, *RUN, "--budget", "2s") == 3
+        assert re.search(r"goes on after iteration [1-9]", said(tmp_path))
 
 
 def test_a_cell_that_kills_its_process_each_time_is_marked_failed(tmp_path: Path) -> None:
