@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from tests.command_line import run, said, start
-from tests.grid.made_up import SMALL_GRID, write_grid
+from tests.grid.made_up import SMALL_GRID, results, write_grid
 
 ONE_CELL = SMALL_GRID.replace('["maml", { name = "km-maml", norm_affine = "bias" }]', '["km-maml"]').replace(
     "seeds = [0, 1]", "seeds = [0]"
@@ -26,7 +26,12 @@ SHORT = QUICK.replace("iterations = 4", "iterations = 80").replace("every = 2", 
 LONG = ONE_CELL.replace("iterations = 4", "iterations = 200").replace("every = 2", "every = 100")
 ENDLESS = ONE_CELL.replace("iterations = 4", "iterations = 1_000_000").replace("every = 2", "every = 1_000_000")
 RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
-KILLS = 24
+MODES: dict[str, tuple[str, tuple[object, ...], int]] = {  # grid, options, kills
+    "plain": (LONG, ("--execution", "plain", "--devices", 1), 12),
+    "fused": (LONG, ("--execution", "loop", "--devices", 1), 6),
+    "jobs": (LONG.replace("seeds = [0]", "seeds = [0, 1]"), ("--execution", "plain", "--devices", 1, "--jobs", 2), 4),
+    "devices": (LONG, ("--execution", "plain", "--devices", 2), 4),
+}
 CELL = Path("results/small/glyphs-5w1s/km-maml")
 
 pytestmark = pytest.mark.slow
@@ -44,12 +49,6 @@ def undisturbed(folder: Path, text: str) -> list[object]:
     write_grid(folder, text)
     assert run(folder, *RUN) == 0, said(folder)
     return result(folder)
-
-
-@pytest.fixture(scope="module")
-def long_result(once: Callable[[str, Callable[[Path], object]], Path]) -> list[object]:
-    """What an undisturbed run of LONG gives."""
-    return result(once("survival", lambda folder: undisturbed(folder, LONG)))
 
 
 def until(process: BaseProcess, folder: Path, condition: Callable[[], object]) -> None:
@@ -73,29 +72,34 @@ def is_training(folder: Path) -> bool:
     return bool(kept(folder))
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path, long_result: list[object]) -> None:
-    write_grid(tmp_path, LONG)
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    tmp_path: Path, mode: str, once: Callable[[str, Callable[[Path], object]], Path]
+) -> None:
+    text, options, kills = MODES[mode]
+    command = ("run", "small.toml", *options)
+
+    def undisturbed(folder: Path) -> None:
+        write_grid(folder, text)
+        assert run(folder, *command) == 0, said(folder)
+
+    write_grid(tmp_path, text)
     moments = random.Random(0)
-    kills = 0
-    while True:
-        before = kept(tmp_path)
-        process = start(tmp_path, *RUN, "--checkpoint-every", 0)  # so that many a moment is amid a write
-        if kills == KILLS:
-            process.join(120)
-            break
-        if kills % 2:  # amid training, else from the start on
-            until(process, tmp_path, lambda before=before: kept(tmp_path) != before)  # type: ignore[misc]
-        process.join(moments.uniform(0, 0.4 if kills % 2 else 1))
+    for kill in range(kills):
+        before, seen = set(kept(tmp_path)), set[int]()
+        process = start(tmp_path, *command, "--checkpoint-every", 0)  # so that many a moment is amid a write
+        if kill % 2:  # after its first iteration, else from the start on
+            until(process, tmp_path, lambda b=before, s=seen: s.update(kept(tmp_path)) or len(s - b) > 1)  # type: ignore[misc]
+        process.join(moments.uniform(0, 0.4 if kill % 2 else 1))
         assert process.exitcode is None, "it was done before it was killed often enough"
         process.kill()
         process.join()
-        kills += 1
-        assert "Traceback" not in said(tmp_path)
-    assert process.exitcode == 0, said(tmp_path)
-    assert result(tmp_path) == long_result
-    assert [p.name for p in (tmp_path / CELL).iterdir()] == ["seed0"]
-    sessions = json.loads((tmp_path / CELL / "seed0" / "record.json").read_text())["sessions"]
-    assert len(sessions) > KILLS / 3  # the others had not come so far
+    assert run(tmp_path, *command) == 0, said(tmp_path)
+    assert "Traceback" not in said(tmp_path)
+    assert results(tmp_path / "results") == results(once(f"survival {mode}", undisturbed) / "results")
+    assert not list(tmp_path.rglob("*unfinished*")) + list(tmp_path.rglob("*.part"))
+    sessions = json.loads(next(tmp_path.rglob("record.json")).read_text())["sessions"]
+    assert len(sessions) > kills / 3  # the others had not come so far
     assert sessions[-1]["after_iteration"] > 0
 
 
