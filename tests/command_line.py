@@ -100,6 +100,7 @@ def _run(
         with path.open("ab") as file:
             os.dup2(file.fileno(), number)
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)  # torch's compiler imports what torch gives up
     warnings.simplefilter("ignore", ResourceWarning)  # a signal amid open() leaves the file to the garbage collector
     signal.signal(signal.SIGINT, signal.default_int_handler)  # started in a shell's background, tests ignore it
     torch.set_num_threads(1)

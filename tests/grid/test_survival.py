@@ -51,8 +51,8 @@ def undisturbed(folder: Path, text: str) -> list[object]:
     return result(folder)
 
 
-def until(process: BaseProcess, folder: Path, condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
+def until(process: BaseProcess, folder: Path, condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         assert process.is_alive(), said(folder)
         assert time.monotonic() < end, said(folder)

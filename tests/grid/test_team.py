@@ -28,6 +28,9 @@ LONG_CELL = ONE_CELL.replace("iterations = 4", "iterations = 60").replace("every
 ENDLESS = ONE_LEARNER.replace("iterations = 4", "iterations = 100_000")
 
 pytestmark = pytest.mark.slow
+needs_time = pytest.mark.skipif(
+    "FEWSHOT_KM_COMPILE_ALL" not in os.environ, reason="FEWSHOT_KM_COMPILE_ALL is not set: compiling takes minutes"
+)
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/task").is_dir(), reason="finds processes in /proc, which only Linux has"
 )
@@ -100,24 +103,25 @@ def test_two_processes_give_the_results_of_one(tmp_path: Path) -> None:
 
 def kill_a_rank_amid_training(process: BaseProcess, folder: Path) -> None:
     before = set(kept(folder))
-    until(process, folder, lambda: set(kept(folder)) - before)
+    until(process, folder, lambda: set(kept(folder)) - before, seconds=600)  # compiling comes first
     (follower,) = followers_of(process)
     os.kill(follower, signal.SIGKILL)
 
 
 @needs_proc
-@pytest.mark.parametrize("execution", ["plain", "loop", "vmap"])
+@pytest.mark.parametrize("execution", ["auto", "plain", "vmap", pytest.param("compiled", marks=needs_time)])
 def test_a_killed_rank_costs_nothing_but_time(
     tmp_path: Path, execution: str, once: Callable[[str, Callable[[Path], object]], Path]
 ) -> None:
     """Killed amid a start and twice amid training; the same bytes as without."""
     command = ("run", "small.toml", "--execution", execution, "--devices", 2, "--checkpoint-every", 0)
+    tiny = LONG_CELL.replace("filters = 8", "filters = 1") if execution == "compiled" else LONG_CELL
 
     def undisturbed(folder: Path) -> None:
-        write_grid(folder, LONG_CELL)
+        write_grid(folder, tiny)
         assert run(folder, *command) == 0, said(folder)
 
-    write_grid(tmp_path, LONG_CELL)
+    write_grid(tmp_path, tiny)
     with started(tmp_path, *command) as process:
         until(process, tmp_path, lambda: followers_of(process))
         os.kill(followers_of(process)[0], signal.SIGKILL)
