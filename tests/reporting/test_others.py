@@ -9,8 +9,9 @@ from scipy import stats
 
 from fewshot_km.errors import DataError
 from fewshot_km.grid import Grid, ResultStore
+from fewshot_km.reporting.accuracy_pictures import draw_accuracies
 from fewshot_km.reporting.report import make_report
-from tests.grid.made_up import small_grid, store_result
+from tests.grid.made_up import SMALL_GRID, small_grid, store_result
 
 DIGEST = "0123456789abcdef"
 OURS = np.array([0.2, 0.4, 0.6, 0.4, 0.44])
@@ -59,6 +60,30 @@ def test_they_stand_in_the_table_and_in_paired_tests(grid: Grid, store: ResultSt
     csv = report.frame().set_index("learner").loc["protonet"]
     assert csv["accuracy_percent"] == pytest.approx(100 * THEIRS.mean())
     assert pd.isna(csv["adapted_parameters"])
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_they_do_not_change_what_stands_behind_the_sign_of_ours(tmp_path: Path, seeds: int) -> None:
+    grid = small_grid(tmp_path, SMALL_GRID.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4]"))
+    store = ResultStore(tmp_path / "results", grid.name)
+    for cell in grid.cells:
+        store_result(store, cell, OURS + 0.04 * cell.seed + 0.1 * (cell.learner == "km-maml"), episodes=DIGEST)
+    rows = pd.concat([frame(seed=seed, accuracy=THEIRS + 0.01 * seed) for seed in range(seeds)])
+    alone, beside = make_report(grid, store), make_report(grid, store, [written(tmp_path, rows)])
+    ours, with_theirs = alone.tables()[0], beside.tables()[0]
+    assert [[entry.text for entry in row] for row in with_theirs.rows[:2]] == [
+        [entry.text for entry in row] for row in ours.rows
+    ]
+    assert (alone.kind, beside.kind) == ("seeds", "seeds")
+    theirs = f"{100 * rows['accuracy'].mean():.2f}"
+    note = "None for protonet: a single seed has no spread."
+    captions = [draw_accuracies(beside).caption, with_theirs.notes[1]]
+    if seeds == 1:
+        assert with_theirs.rows[2][1].text == theirs
+        assert all(note in text for text in captions)
+    else:
+        assert with_theirs.rows[2][1].text.startswith(f"{theirs} ±")
+        assert not any(note in text for text in captions)
 
 
 def test_their_seeds_are_kept_apart(grid: Grid, store: ResultStore, tmp_path: Path) -> None:
