@@ -1,8 +1,8 @@
 """The notes under a table: what its columns mean, and what a reader must know of the cells behind it."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from fewshot_km.grid.record import Record
 from fewshot_km.reporting.comparisons import Contrasts
 from fewshot_km.reporting.grid_results import GridResults
 from fewshot_km.reporting.intervals import KINDS, Intervals
@@ -87,7 +87,13 @@ def state_notes(results: GridResults) -> list[str]:
         for seed, reason in score.failures
     ]
     notes += _protocol_notes(results)
-    mixed = _provenance(results.records())
+    stored = results.stored()
+    if before := sum(not one.has_digests for one in stored):
+        notes.append(
+            f"Not known of {before} of {len(stored)} finished cells: whether their files are still as they were "
+            "written; their records are from before these held digests."
+        )
+    mixed = _provenance(one.record for one in stored)
     return notes + [f"Cells differ in {what}: {', '.join(seen)}." for what, seen in mixed.items() if len(seen) > 1]
 
 
@@ -107,7 +113,7 @@ def _protocol_notes(results: GridResults) -> list[str]:
     return notes
 
 
-def _provenance(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+def _provenance(records: Iterable[Record]) -> dict[str, list[str]]:
     """What the cells were computed with, as far as it bears on their numbers: each thing's values, sorted."""
     facts: dict[str, set[str]] = {"code (git commit)": set(), "version": set(), "torch": set(), "device": set()}
     for record in records:

@@ -1,10 +1,13 @@
 """Accuracies of other code bases: they stand beside ours, in tables and tests, where the episodes are the same."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 from scipy import stats
 
 from fewshot_km.errors import DataError
@@ -12,6 +15,7 @@ from fewshot_km.grid import Grid, ResultStore
 from fewshot_km.reporting.accuracy_pictures import draw_accuracies
 from fewshot_km.reporting.report import make_report
 from tests.grid.made_up import SMALL_GRID, small_grid, store_result
+from tests.hostile import LONG, VALUES, check_end, invoked, mistaken_bytes
 
 DIGEST = "0123456789abcdef"
 OURS = np.array([0.2, 0.4, 0.6, 0.4, 0.44])
@@ -103,6 +107,11 @@ def test_their_seeds_are_kept_apart(grid: Grid, store: ResultStore, tmp_path: Pa
         (frame(method="maml"), r"line 2: method 'maml' needs a name that no learner of the grid has"),
         (frame(accuracy=[0.2, 93.5, 0.4, 0.4, 0.4]), r"line 3: accuracy '93.5' must be a number from 0 to 1"),
         (frame(accuracy=["0.2", "nan", "0.4", "x", "0.4"]), r"line 3: accuracy 'nan' must be a number"),
+        (frame(accuracy=["0.2", "0.4", "0.4", "٠.٤", "0_1"]), r"line 5: accuracy '٠.٤' must be a number"),
+        (frame(seed=[0, 0, 0.5, 0, 0]), r"line 4: seed 0.5 of protonet must be a whole number"),
+        (frame(method="proto\nnet"), r"line 3: holds U\+000A: leave it out"),
+        (frame(method="proto\u202enet"), r"line 2: holds U\+202E: leave it out"),
+        (frame(method="p" * 2_000), r"line 2: has more than 1000 characters"),
         (frame(episode=[0, 1, 2, 3, 3]), r"line 6: episode 3 of protonet must be a whole number, and stand only once"),
         (frame(episode=[0, 1, 2, 3, 5]), r"line 6: episode '5' must be a number from 0 to 4"),
         (frame(episode=[0, 1.5, 2, 3, 4]), r"line 3: episode 1.5 of protonet must be a whole number"),
@@ -124,8 +133,38 @@ def test_a_file_that_is_no_table_is_refused(grid: Grid, store: ResultStore, tmp_
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"others.csv"):
             make_report(grid, store, [path])
-    with pytest.raises(DataError, match=r"gone.csv: cannot be read"):
-        make_report(grid, store, [tmp_path / "gone.csv"])
+    pipe, large = tmp_path / "pipe", tmp_path / "large.csv"
+    os.mkfifo(pipe)
+    with large.open("wb") as file:
+        file.truncate(2**33)  # takes no room
+    for wrong in (pipe, large, tmp_path, Path("/dev/zero"), tmp_path / "gone.csv"):
+        with pytest.raises(DataError) as error:
+            make_report(grid, store, [wrong])
+        assert str(error.value).startswith(f"{wrong}: ")
+        assert str(error.value).endswith("; name a CSV file in UTF-8")
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=some.data())
+def test_the_report_ends_well_on_any_table(
+    grid: Grid, store: ResultStore, tmp_path: Path, data: some.DataObject
+) -> None:
+    path = written(tmp_path, frame(seed=1))
+    cell = some.sampled_from([*map(repr, VALUES), LONG, "'", "0.5", "4", "maml", DIGEST, "=1+1", "-1", "1e400"])
+    if data.draw(some.booleans()):
+        path.write_bytes(data.draw(mistaken_bytes(path.read_bytes())))
+    else:
+        rows = frame(seed=1).astype(object)
+        rows.iat[data.draw(some.integers(0, 4)), data.draw(some.integers(0, 5))] = data.draw(cell)
+        rows = (
+            rows.rename(columns={data.draw(some.sampled_from(list(rows))): data.draw(cell)})
+            if data.draw(some.booleans())
+            else rows
+        )
+        path.write_bytes(rows.to_csv(index=False).encode("utf-8", "surrogatepass"))
+    for arguments in ((), ("--pairwise",), ("--format=csv",)):
+        results = f"--results={store.folder.parent}"
+        check_end(invoked("report", tmp_path / "small.toml", results, f"--others={path}", *arguments))
 
 
 def test_results_that_do_not_say_their_episodes_take_none_beside_them(tmp_path: Path, grid: Grid) -> None:
