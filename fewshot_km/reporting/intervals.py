@@ -17,7 +17,7 @@ from fewshot_km.reporting.statistics import (
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WHY_NONE: dict[Kind, str] = {
     "episodes": "a single episode has none",
-    "open": "no finished cell was tested on episodes that share no image",
+    "open": "there is no test on episodes that share no image",
     "seeds": "a single seed has no spread",
     "hierarchical": "a single seed has no spread",
 }
