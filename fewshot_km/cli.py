@@ -126,7 +126,8 @@ def _state(store: ResultStore, cell: Cell) -> tuple[str, str, str]:
         found = f"test accuracy {100 * record['results']['test_accuracy']:.2f} %"
         if record.get("dataset_partial"):
             found += f"; partial: {record['dataset_partial']}"
-        return state, duration(record["results"]["train_seconds"]), found
+        seconds = record["results"].get("train_seconds")
+        return state, "" if seconds is None else duration(seconds), found
     unfinished = store.unfinished(cell)
     kept = unfinished.look()
     trained, found = "", ""

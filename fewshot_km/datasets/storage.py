@@ -1,12 +1,15 @@
 """Where data lies on disk: the user's data root, our cache, and how files get there whole or not at all."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+from fewshot_km.errors import DataError
 
 DATA_ROOT_VARIABLE = "FEWSHOT_KM_DATA"
 CACHE_ROOT_VARIABLE = "FEWSHOT_KM_CACHE"
@@ -54,6 +57,31 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         part.chmod(0o644)  # temporary files are private; a cache may be shared between users
         part.replace(path)
+
+
+def read_text_bounded(path: Path, most_bytes: int) -> str:
+    """The text of a UTF-8 file, with or without a byte-order mark; raises DataError, as `read_bytes_bounded` does."""
+    try:
+        return read_bytes_bounded(path, most_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text in UTF-8 (byte {error.start})") from None
+
+
+def read_bytes_bounded(path: Path, most_bytes: int) -> bytes:
+    """The content of a file; raises DataError where there is none, or a larger one, and never waits for a pipe.
+
+    `most_bytes`: more than a file of its kind has.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{path}: is no file, but a folder, a pipe or a device")
+        if status.st_size > most_bytes:
+            raise DataError(f"{path}: has {status.st_size:,} bytes, and no such file needs more than {most_bytes:,}")
+        with path.open("rb") as file:
+            return file.read(most_bytes)  # not more, though it may have grown meanwhile
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -35,7 +35,7 @@ Kernels = tuple[tuple[FiniteFloat, ...], ...]
 class StepAccuracies:
     """The accuracy of every validation episode after so many inner steps, and their mean."""
 
-    steps: int
+    steps: Annotated[int, Field(ge=0, lt=2**31)]
     mean: Accuracy
     accuracies: tuple[Accuracy, ...]
 
@@ -54,6 +54,11 @@ class LayerKernels:
     before: Kernels
     after: Kernels
 
+    def __post_init__(self) -> None:
+        numbers = {len(kernel) for kernel in (*self.before, *self.after)}
+        if len(self.before) != len(self.after) or numbers - {self.size[0] * self.size[1]}:
+            raise ValueError("its kernels do not fit together")
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -67,7 +72,7 @@ class Analysis:
     kernels          by layer; of a GradientLearner whose adapted kernels are finite
     """
 
-    open_available: int
+    open_available: Annotated[int, Field(ge=0, lt=2**63)]
     open_accuracies: tuple[Accuracy, ...]
     inner_steps: tuple[StepAccuracies, ...]
     examples: tuple[tuple[int, ...], ...]
@@ -75,7 +80,8 @@ class Analysis:
 
     def __post_init__(self) -> None:
         steps = [found.steps for found in self.inner_steps]
-        if len(self.open_accuracies) > self.open_available or steps != sorted(set(steps)):
+        uneven = len({len(found.accuracies) for found in self.inner_steps}) > 1
+        if len(self.open_accuracies) > self.open_available or steps != sorted(set(steps)) or uneven:
             raise ValueError("its lists do not fit together")
 
     def to_json(self) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
@@ -161,6 +162,11 @@ class CellConfig(Section):
     )
 
     def digest(self) -> str:
-        """SHA-256 of the settings in canonical JSON: the cell's identity, whatever the formatting of its grid file."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """The cell's identity, whatever the formatting of its grid file."""
+        return settings_digest(self.model_dump(mode="json"))
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, as a record holds them, in canonical JSON."""
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -8,13 +8,15 @@ import numpy as np
 from PIL import Image
 
 from fewshot_km.datasets import Dataset
-from fewshot_km.datasets.storage import write_bytes, write_text
+from fewshot_km.datasets.storage import read_text_bounded, write_bytes, write_text
+from fewshot_km.errors import DataError
 from fewshot_km.grid.analysis import EXAMPLES
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.grid.frozen_episodes import frozen_test
 
 STEM = "test_examples"
 FACTS = f"{STEM}.json"
+MOST_BYTES = 2**22  # of its facts: names of classes, mostly
 MOST_QUERIES = 5  # of each class: what fits beside its support into the width of a page
 TALLEST = 65_500  # pixels of a JPEG
 QUALITY = 85  # of JPEGs: no difference that is seen at this size
@@ -67,6 +69,6 @@ def write_examples(folder: Path, config: CellConfig, dataset: Dataset, episodes_
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_text_bounded(path, MOST_BYTES)
+    except DataError:
         return ""

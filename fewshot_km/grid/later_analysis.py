@@ -16,7 +16,8 @@ from fewshot_km.grid.example_images import FACTS, write_examples
 from fewshot_km.grid.frozen_episodes import digest_of_test
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
-from fewshot_km.grid.store import ResultStore, StoredCell
+from fewshot_km.grid.store import ResultStore
+from fewshot_km.grid.stored_cell import StoredCell
 from fewshot_km.grid.unfinished import now
 from fewshot_km.learners import Learner, Params
 

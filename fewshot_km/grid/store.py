@@ -1,6 +1,6 @@
 """Cells on disk: results/<grid>/<task>/<learner>/seed<k>/ for a finished one, a folder that is whole or not there.
 
-record.json          settings, their digest, data set digest, environment, times, summary
+record.json          settings, their digest, data set digest, environment, times, summary, digests of the files below
 history.csv          meta-training: loss, accuracy and validation accuracy over the iterations
 test_episodes.csv    one line per test episode: its index and accuracy
 weights.safetensors  the meta-parameters that validated best
@@ -10,42 +10,30 @@ Beside it, seed<k>.failed.json says why a cell failed, seed<k>.unfinished-<diges
 unfinished.py), and seed<k>.<digest>/ are results of other settings.
 """
 
-import csv
+import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from fewshot_km.datasets.storage import write_text
-from fewshot_km.engine import HistoryRow, MetaTraining
+from fewshot_km.datasets.storage import write_bytes, write_text
+from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.csv_files import episodes_csv, history_csv
 from fewshot_km.grid.grid import Cell
-from fewshot_km.grid.unfinished import UnfinishedCell, history_csv, read_history
+from fewshot_km.grid.record import RECORD, config_digest_in, read_failure, read_record
+from fewshot_km.grid.stored_cell import ANALYSIS, EPISODES, HISTORY, WEIGHTS, StoredCell, read_folder, read_weights
+from fewshot_km.grid.unfinished import UnfinishedCell
 from fewshot_km.learners import Params
 
-ANALYSIS = "analysis.json"
-
 State = Literal["done", "failed", "to do"]
-
-
-@dataclass(frozen=True)
-class StoredCell:
-    """What a report needs of a finished cell: record, accuracy of every test episode, analysis if any, history."""
-
-    record: Mapping[str, Any]
-    accuracies: npt.NDArray[np.float64]
-    analysis: Analysis | None = None  # cells that were finished before there was one
-    history: tuple[HistoryRow, ...] = ()  # none where history.csv is gone: tables need none
 
 
 class ResultStore:
@@ -80,16 +68,15 @@ class ResultStore:
     def settings_before(self, cell: Cell) -> Mapping[str, Any] | None:
         """The settings of the results in the cell's folder, if any are there."""
         try:
-            record = json.loads((self.cell_folder(cell) / "record.json").read_text(encoding="utf-8"))
-            return dict(record["config"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return read_record(self.cell_folder(cell) / RECORD)["config"]
+        except DataError:
             return None
 
     def state(self, cell: Cell) -> State:
         """done or failed with the cell's present settings, else to do."""
         if self.finished_folder(cell) is not None:
             return "done"
-        if _digest_in(self.failure_file(cell)) == cell.config.digest():
+        if config_digest_in(self.failure_file(cell)) == cell.config.digest():
             return "failed"
         return "to do"
 
@@ -107,14 +94,16 @@ class ResultStore:
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
         try:
             part.chmod(0o755)
-            episodes = pd.DataFrame({"episode": range(len(accuracies)), "accuracy": accuracies})
-            episodes.to_csv(part / "test_episodes.csv", index=False, lineterminator="\n")
-            write_text(part / "history.csv", history_csv(training.history))
-            weights = save({k: v.contiguous() for k, v in training.meta.items()})
-            (part / "weights.safetensors").write_bytes(weights)
-            if analysis is not None:
-                write_text(part / ANALYSIS, analysis.to_json())
-            write_text(part / "record.json", _to_json(record))
+            files = {
+                EPISODES: episodes_csv(accuracies).encode(),
+                HISTORY: history_csv(training.history).encode(),
+                WEIGHTS: save({k: v.contiguous() for k, v in training.meta.items()}),
+                **({} if analysis is None else {ANALYSIS: analysis.to_json().encode()}),
+            }
+            for name, content in files.items():
+                write_bytes(part / name, content)
+            digests = {name: _sha256(content) for name, content in files.items()}
+            write_text(part / RECORD, _to_json({**record, "files": digests}))
             if final.exists():
                 final.rename(self._aside(final))
             part.rename(final)
@@ -123,21 +112,19 @@ class ResultStore:
         self.failure_file(cell).unlink(missing_ok=True)
 
     def amend(self, cell: Cell, record: Mapping[str, Any], analysis: Analysis) -> None:
-        """Give a finished cell an analysis, and a record that knows of it, which is written last."""
-        folder = self._folder(cell)
-        write_text(folder / ANALYSIS, analysis.to_json())
-        write_text(folder / "record.json", _to_json(record))
+        """Give a finished cell an analysis, and a record that knows of it.
+
+        Killed between two of these steps, the cell has no analysis, which is what it had before.
+        """
+        folder, content = self._folder(cell), analysis.to_json().encode()
+        files = {**record.get("files", {}), ANALYSIS: _sha256(content)}
+        (folder / ANALYSIS).unlink(missing_ok=True)
+        write_text(folder / RECORD, _to_json({**record, "files": files}))
+        write_bytes(folder / ANALYSIS, content)
 
     def weights(self, cell: Cell) -> Params:
-        """The meta-parameters of a finished cell; raises DataError where they are gone or damaged."""
-        path = self._folder(cell) / "weights.safetensors"
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            what = "is gone" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
-            raise DataError(
-                f"{path} {what}: put back the one that was written with it, or delete {path.parent} and run the cell"
-            ) from error
+        """The meta-parameters of a finished cell; raises DataError where they are gone, or not as they were written."""
+        return read_weights(self._folder(cell))
 
     def write_failure(self, cell: Cell, reason: str, traceback: str = "") -> None:
         """Note that a cell failed, why, and at which iteration its state was kept; earlier results stay as they are."""
@@ -154,7 +141,7 @@ class ResultStore:
 
     def failure(self, cell: Cell) -> str:
         """Why a failed cell failed."""
-        return str(json.loads(self.failure_file(cell).read_text(encoding="utf-8"))["reason"])
+        return read_failure(self.failure_file(cell))["reason"]
 
     def read(self, cell: Cell) -> StoredCell:
         """A finished cell; raises DataError where its files are damaged."""
@@ -172,10 +159,10 @@ class ResultStore:
         """The folder with a finished cell's present settings: its own, or one set aside for other settings since."""
         folder, digest = self.cell_folder(cell), cell.config.digest()
         places = [folder, *sorted(folder.parent.glob(f"{folder.name}.{digest[:8]}*"))]
-        return next((place for place in places if _digest_in(place / "record.json") == digest), None)
+        return next((place for place in places if config_digest_in(place / RECORD) == digest), None)
 
     def _aside(self, folder: Path) -> Path:
-        digest = (_digest_in(folder / "record.json") or "damaged")[:8]
+        digest = (config_digest_in(folder / RECORD) or "damaged")[:8]
         aside, n = folder.with_name(f"{folder.name}.{digest}"), 1
         while aside.exists():
             n += 1
@@ -183,41 +170,8 @@ class ResultStore:
         return aside
 
 
-def read_folder(folder: Path) -> StoredCell:
-    """What is stored in the folder of a finished cell; raises DataError where its files are damaged."""
-    try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        with (folder / "test_episodes.csv").open(encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)  # not DictReader, which takes four times as long
-            place = next(rows, []).index("accuracy")
-            accuracies = np.array([float(row[place]) for row in rows])
-        course = folder / "history.csv"
-        history = read_history(course) if course.exists() else ()
-        whole = len(accuracies) == record["results"]["test_episodes"] and bool(np.isfinite(accuracies).all())
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{folder}: damaged result ({error}); delete the folder and run again") from error
-    if not whole:
-        raise DataError(f"{folder}: test_episodes.csv is not whole; delete the folder and run again")
-    return StoredCell(record, accuracies, _read_analysis(folder / ANALYSIS), history)
-
-
-def _read_analysis(path: Path) -> Analysis | None:
-    try:
-        return Analysis.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise DataError(
-            f"{path}: damaged ({why}); delete the file, then `fewshot-km evaluate` makes it anew"
-        ) from error
-
-
-def _digest_in(path: Path) -> str | None:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["config_digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _to_json(content: Mapping[str, Any]) -> str:

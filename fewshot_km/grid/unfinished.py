@@ -8,7 +8,6 @@ checkpoint.safetensors  the state of meta-training; previous.safetensors, the on
 history.csv             meta-training so far
 """
 
-import csv
 import json
 import os
 import platform
@@ -16,24 +15,23 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from filelock import BaseFileLock, FileLock, Timeout
 
-from fewshot_km.datasets.storage import write_text
+from fewshot_km.datasets.storage import read_text_bounded, write_text
 from fewshot_km.engine import HistoryRow, TrainingState
 from fewshot_km.engine.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
-from fewshot_km.errors import ConfigError
+from fewshot_km.errors import ConfigError, DataError
+from fewshot_km.grid.csv_files import history_csv
+from fewshot_km.grid.record import MOST_BYTES, parse_json
 from fewshot_km.grid.stopping import Stop, StoppedRun
 
 CLAIM = "claim"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 ATTEMPTS = 10  # to lock a folder that others remove
-MEASURED = ("train_loss", "train_accuracy", "val_accuracy", "seconds")  # of HistoryRow, after the iteration
 PERIOD_SECONDS = 60.0  # a minute's work is little to lose, and writing takes some hundredths of a second
 
 
@@ -75,9 +73,9 @@ class UnfinishedCell:
     def owner(self) -> str:
         """Who holds the claim, as far as it says."""
         try:
-            owner = json.loads((self.folder / "owner.json").read_text(encoding="utf-8"))
+            owner = parse_json(read_text_bounded(self.folder / "owner.json", MOST_BYTES))
             return f"process {owner['process']} on {owner['host']} since {owner['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (DataError, ValueError, KeyError, TypeError):
             return "another process"
 
     def load(self, warn: Callable[[str], None]) -> tuple[TrainingState, dict[str, Any]] | None:
@@ -184,19 +182,6 @@ class Checkpoints:
         if all(bool(value.isfinite().all()) for value in state.meta.values()):
             self._unfinished.save(state, {**self._how(), **self._facts})
         self._last = time.monotonic()
-
-
-def history_csv(rows: Sequence[HistoryRow]) -> str:
-    """The course of meta-training, a line for each validation."""
-    return str(pd.DataFrame([asdict(row) for row in rows]).to_csv(index=False, lineterminator="\n"))
-
-
-def read_history(path: Path) -> tuple[HistoryRow, ...]:
-    """What `history_csv` wrote; raises OSError, or ValueError, KeyError or TypeError for anything else."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            HistoryRow(int(row["iteration"]), *(float(row[name]) for name in MEASURED)) for row in csv.DictReader(file)
-        )
 
 
 def now() -> str:

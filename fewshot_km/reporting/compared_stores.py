@@ -9,7 +9,7 @@ import numpy as np
 
 from fewshot_km.errors import DataError
 from fewshot_km.grid.changes import differences
-from fewshot_km.grid.store import StoredCell, read_folder
+from fewshot_km.grid.stored_cell import StoredCell, read_folder
 from fewshot_km.reporting.statistics import PairedComparison, compare_paired
 from fewshot_km.reporting.table import NOTHING, Entry, Section, Table, difference_text, p_text
 
@@ -39,13 +39,18 @@ class ComparedRow:
 def compare_stores(first: Path, second: Path) -> list[ComparedRow]:
     """Compare every task and learner that either of two folders of a grid's results, results/<grid>, holds.
 
-    Raises DataError where one of them holds no finished cell, or a damaged one.
+    Raises DataError where one of them holds no finished cell, or a damaged one, or no cell is finished in both.
     """
     cells = [_cells(folder) for folder in (first, second)]
     rows = []
     for task, learner in dict.fromkeys([*cells[0], *cells[1]]):
         of_first, of_second = (found.get((task, learner), {}) for found in cells)
         rows.append(_compare(task, learner, of_first, of_second))
+    if not any(row.seeds for row in rows):
+        raise DataError(
+            f"{first} and {second}: no cell (task, learner, seed) is finished in both, so that there is nothing to "
+            "compare; name two folders of results of one grid"
+        )
     return rows
 
 
@@ -83,8 +88,8 @@ def _mean(cells: Sequence[StoredCell]) -> float:
 def _episodes(cell: StoredCell) -> tuple[Any, ...]:
     """What decides which episodes a cell was tested on."""
     config = cell.record["config"]
-    task = {name: config["task"][name] for name in ("ways", "shots", "test_queries")}
-    return cell.record["dataset_digest"], task, config["test"]
+    task = config["task"]
+    return cell.record["dataset_digest"], task["ways"], task["shots"], task["test_queries"], config["test"]
 
 
 def _changes(first: StoredCell, second: StoredCell) -> list[str]:

@@ -13,7 +13,7 @@ from fewshot_km.reporting.picture_style import method_styles, whisker
 from fewshot_km.reporting.picture_text import label, text_width
 from fewshot_km.reporting.picture_words import task_title
 from fewshot_km.reporting.report import Report
-from fewshot_km.reporting.table import p_text
+from fewshot_km.reporting.table import p_equation
 
 # of a critical-difference diagram, in inches
 AXIS = 0.55  # from the top: below its ticks' numbers and the critical difference
@@ -123,11 +123,6 @@ def draw_ranks(report: Report) -> Picture | None:
     caption = (
         f"Mean ranks over {ranking.tasks} tasks, 1 the best. Bars join methods whose ranks differ by less than "
         f"Nemenyi's critical difference, {ranking.critical_difference:.2f} at 5 %; Friedman's test that all rank "
-        f"alike: p {_with_sign(ranking.friedman_p)} (Demsar 2006)."
+        f"alike: p {p_equation(ranking.friedman_p)} (Demsar 2006)."
     )
     return Picture("ranks", "Critical-difference diagram", caption, figure)
-
-
-def _with_sign(p: float) -> str:
-    text = p_text(p)
-    return text if text.startswith("<") else f"= {text}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from fewshot_km.errors import DataError
 from fewshot_km.grid import Cell, Grid, ResultStore, StoredCell
+from fewshot_km.grid.analysis import Analysis
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.reporting.others import TestedEpisodes, read_others
 from fewshot_km.reporting.statistics import Array
@@ -61,7 +62,8 @@ class Score:
 
     def fact(self, name: str) -> float | None:
         """The median over the seeds of a number in the records' results, such as adapted_parameters."""
-        found = [stored.record["results"][name] for stored in self.stored if name in stored.record["results"]]
+        results: Sequence[Mapping[str, Any]] = [stored.record["results"] for stored in self.stored]
+        found = [of_cell[name] for of_cell in results if name in of_cell]
         return float(np.median(found)) if found else None
 
 
@@ -84,9 +86,9 @@ class GridResults:
         found = (stored.record.get("dataset_partial") for score in self.of_task(task) for stored in score.stored)
         return next((text for text in found if text), None)
 
-    def records(self) -> list[Mapping[str, Any]]:
-        """The records of all finished cells."""
-        return [stored.record for score in self.scores.values() for stored in score.stored]
+    def stored(self) -> list[StoredCell]:
+        """All finished cells."""
+        return [stored for score in self.scores.values() for stored in score.stored]
 
 
 def read_results(grid: Grid, store: ResultStore, others: Sequence[Path] = ()) -> GridResults:
@@ -104,7 +106,7 @@ def read_results(grid: Grid, store: ResultStore, others: Sequence[Path] = ()) ->
     if not any(score.is_known for score in scores.values()):
         raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: run it first")
     for task in tasks:
-        _check_same_data(task, [stored for learner in learners for stored in scores[task, learner].stored], store)
+        _check_same_data(task, [scores[task, learner] for learner in learners], store)
     tested = {task: _tested([scores[task, learner] for learner in learners]) for task in tasks}
     given = [Score(*found) for path in others for found in read_others(path, tested, learners)]
     outside = tuple(dict.fromkeys(score.method for score in given))
@@ -139,9 +141,23 @@ def _read_score(task: str, method: str, cells: Sequence[Cell], store: ResultStor
     )
 
 
-def _check_same_data(task: str, stored: Sequence[StoredCell], store: ResultStore) -> None:
+def _check_same_data(task: str, scores: Sequence[Score], store: ResultStore) -> None:
+    """What is paired must be of the same data and episodes, and all seeds of a method must have as many of them."""
+    mend = f"; delete those of the old one under {store.folder / task} and run again"
+    stored = [one for score in scores for one in score.stored]
     if len({one.record["dataset_digest"] for one in stored}) > 1:
-        raise DataError(
-            f"{task}: the stored cells used different versions of the data set; delete those of the old one "
-            f"under {store.folder / task} and run again"
-        )
+        raise DataError(f"{task}: the stored cells used different versions of the data set{mend}")
+    if len({digest for one in stored if (digest := one.record.get("test_episodes_digest"))}) > 1:
+        raise DataError(f"{task}: the stored cells were tested on different episodes{mend}")
+    for score in scores:
+        analyses = [one.analysis for one in score.stored if one.analysis is not None]
+        if len({len(one.open_accuracies) for one in analyses}) > 1 or len({_validated(one) for one in analyses}) > 1:
+            raise DataError(
+                f"{task}/{score.method}: the seeds' analysis.json are of different numbers of episodes; delete these "
+                "files, then `fewshot-km evaluate` makes them anew"
+            )
+
+
+def _validated(analysis: Analysis) -> int:
+    """Validation episodes behind its accuracies by inner steps."""
+    return len(analysis.inner_steps[0].accuracies) if analysis.inner_steps else 0

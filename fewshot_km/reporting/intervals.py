@@ -15,6 +15,12 @@ from fewshot_km.reporting.statistics import (
 )
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+WHY_NONE: dict[Kind, str] = {
+    "episodes": "a single episode has none",
+    "open": "there is no test on episodes that share no image",
+    "seeds": "a single seed has no spread",
+    "hierarchical": "a single seed has no spread",
+}
 
 
 @dataclass
@@ -32,10 +38,22 @@ class Intervals:
         return self._known[key]
 
     def default_kind(self) -> Kind:
-        """Over seeds where every finished score has enough of them to speak of an algorithm, else over episodes."""
-        known = [score for score in self.results.scores.values() if score.is_known]
+        """Over seeds where every finished score of the grid has enough of them to speak of an algorithm, else episodes.
+
+        Methods of another code base have no say: a file put beside the results must not change what their ± is.
+        """
+        known = [score for score in self.results.scores.values() if score.is_known and score.cells]
         enough = all(len(score.seeds) >= FEWEST_SEEDS_FOR_ALGORITHMS for score in known)
         return "seeds" if enough else "episodes"
+
+    def note(self, kind: Kind) -> str:
+        """What the intervals of a kind are, over how many, and which methods have none of it."""
+        known = [key for key, score in self.results.scores.items() if score.is_known]
+        found = {key: interval for key in known if (interval := self.get(*key, kind))}
+        said = kind_note(kind, list(found.values()))
+        many = len(self.results.tasks) > 1
+        without = [f"{method} on {task}" if many else method for task, method in known if (task, method) not in found]
+        return f"{said} None for {', '.join(without)}: {WHY_NONE[kind]}." if found and without else said
 
 
 def _interval(score: Score, kind: Kind) -> Interval | None:
@@ -62,17 +80,14 @@ def kind_note(kind: Kind, intervals: Sequence[Interval]) -> str:
         "speaks of these trained models only, on episodes drawn with replacement from this pool of images.",
         "open": f"open: the same over n = {counts} test episodes that share no image; speaks of the data.",
         "seeds": f"seeds: 95 % t interval over n = {counts} independently meta-trained seeds.",
-        "hierarchical": f"hierarchical: 95 % bootstrap interval over n = {counts} (seeds x episodes), both resampled.",
+        "hierarchical": f"hierarchical: 95 % t interval over n = {counts} (seeds x episodes), both a sample (two-way "
+        "analysis of variance); never narrower than the one over seeds.",
     }[kind]
     if not intervals:
-        said = {
-            "episodes": "episodes: none, a single episode has none.",
-            "open": "open: none, no finished cell was tested on episodes that share no image.",
-            "seeds": "seeds: none, a single seed has no spread.",
-            "hierarchical": "hierarchical: none, a single seed has no spread.",
-        }[kind]
+        said = f"{kind}: none, {WHY_NONE[kind]}."
     if "logit" in methods:
         said += " Two distances: accuracies are so close to 0 or 1 that the interval is on the logit scale."
     if "exact" in methods:
-        said += " Where every episode is perfect, it bounds the share of episodes that are not (Clopper and Pearson)."
+        unit = "seeds" if kind in ("seeds", "hierarchical") else "episodes"
+        said += f" Where every episode is perfect, it bounds the share of {unit} that are not (Clopper and Pearson)."
     return said

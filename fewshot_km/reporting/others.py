@@ -11,16 +11,21 @@ seed      optional: of the training, where several were trained
 """
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fewshot_km.datasets.storage import read_text_bounded
 from fewshot_km.errors import DataError
 from fewshot_km.reporting.statistics import Array
 
 NEEDED = ("method", "task", "episode", "accuracy", "episodes")
+MOST_BYTES = 2**28  # three million lines: 600 episodes of ten methods on ten tasks with five seeds are a tenth of it
+LONGEST_LINE = 1_000  # characters: names have at most 100, numbers 25
+LARGEST_SEED = 2**53  # beyond, a number with decimals is no whole one any more
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,10 @@ def read_others(
         _check_digest(where, row["episodes"], task, tested[task])
         episode = _number(where, "episode", row["episode"], tested[task].count - 1)
         accuracy = _number(where, "accuracy", row["accuracy"], 1)
-        seed = int(_number(where, "seed", row.get("seed") or "0", 2**63 - 1))
-        of_seed = found.setdefault((task, method), {}).setdefault(seed, {})
+        seed = _number(where, "seed", row.get("seed") or "0", LARGEST_SEED)
+        if seed != int(seed):
+            raise DataError(f"{where}: seed {row['seed']} of {method} must be a whole number")
+        of_seed = found.setdefault((task, method), {}).setdefault(int(seed), {})
         if episode != int(episode) or int(episode) in of_seed:
             raise DataError(
                 f"{where}: episode {row['episode']} of {method} must be a whole number, and stand only once"
@@ -76,17 +83,31 @@ def read_others(
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            absent = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-            if absent:
-                raise DataError(f"{path}: no column {', '.join(absent)}; needed: {', '.join(NEEDED)}, and perhaps seed")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(f"{path}, line {reader.line_num}: not as many fields as the first line names")
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_text_bounded(path, MOST_BYTES)
+    except DataError as error:
+        raise DataError(f"{error}; name a CSV file in UTF-8") from error
+    reader = csv.DictReader(_lines(path, text), strict=True)
+    try:
+        absent = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+        if absent:
+            raise DataError(f"{path}: no column {', '.join(absent)}; needed: {', '.join(NEEDED)}, and perhaps seed")
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(f"{path}, line {reader.line_num}: not as many fields as the first line names")
+            hidden = [letter for value in row.values() for letter in value if not letter.isprintable()]
+            if hidden:  # neither a message nor a table could show it
+                raise DataError(f"{path}, line {reader.line_num}: holds U+{ord(hidden[0]):04X}: leave it out")
+            yield reader.line_num, row
+    except csv.Error as error:
         raise DataError(f"{path}: cannot be read as a CSV file in UTF-8: {error}") from error
+
+
+def _lines(path: Path, text: str) -> Iterator[str]:
+    """The lines with their ends, none of which is long."""
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"{path}, line {number}: has more than {LONGEST_LINE} characters: no such table has")
+        yield line
 
 
 def _check_digest(where: str, digest: str, task: str, tested: TestedEpisodes) -> None:
@@ -104,7 +125,7 @@ def _check_digest(where: str, digest: str, task: str, tested: TestedEpisodes) ->
 
 def _number(where: str, name: str, text: str, most: float) -> float:
     try:
-        value = float(text)
+        value = float(text) if text.isascii() and "_" not in text else float("nan")  # as other programs read a number
     except ValueError:
         value = float("nan")
     if not 0 <= value <= most:

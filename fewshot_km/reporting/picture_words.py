@@ -1,7 +1,7 @@
 """What pictures say in words: their panels' titles, their axes' labels, and the sentences that captions share."""
 
 from fewshot_km.reporting.grid_results import GridResults
-from fewshot_km.reporting.intervals import counts_text, kind_note
+from fewshot_km.reporting.intervals import counts_text
 from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.statistics import Interval, Kind
 
@@ -32,7 +32,7 @@ def whisker_text(report: Report) -> str:
     results = report.results
     found = [f"{task}: {text}" for task in results.tasks if (text := results.partial(task))]
     partial = f" Partial data ({'; '.join(found)}): such accuracies compare with no others." if found else ""
-    return f"Whiskers, {kind_note(report.kind, _intervals(report))}{partial}"
+    return f"Whiskers, {report.intervals.note(report.kind)}{partial}"
 
 
 def state_text(results: GridResults) -> str:

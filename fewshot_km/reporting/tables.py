@@ -93,9 +93,11 @@ def cost_table(results: GridResults) -> Table:
         "adaptation ms: median time to adapt to one task by itself, on the device and threads that its record names.",
         "inner steps: at training / at test.",
     ]
-    norms = {row["norm"] for row in facts.values()}
-    if "batch" in norms:
-        notes.append("norm batch: statistics of the batch at hand, at test too (transductive), as in MAML.")
+    if any(row["norm"] == "batch" for row in facts.values()):
+        notes.append(
+            "norm batch: statistics of the batch at hand, at test too (transductive), as in MAML; one query image at a "
+            "time, such a learner is at chance (see the warning under the accuracies)."
+        )
     if any(cell.config.validation.patience != "none" for cell in results.grid.cells):
         notes.append(
             "iterations: at most; training ended where validations had brought nothing better for long enough."

@@ -1,5 +1,6 @@
 """Where files go, and that they get there whole or not at all."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from fewshot_km.datasets.storage import (
     DATA_ROOT_VARIABLE,
     cache_root,
     default_data_root,
+    read_bytes_bounded,
+    read_text_bounded,
     whole_file,
 )
+from fewshot_km.errors import DataError
 
 
 def test_the_environment_names_data_root_and_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -27,6 +31,27 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_ROOT_VARIABLE, "~/banks")
     assert default_data_root() == Path.home() / "images"
     assert cache_root() == Path.home() / "banks"
+
+
+def test_a_file_is_read_up_to_its_bound_and_nothing_else_is(tmp_path: Path) -> None:
+    path, pipe = tmp_path / "file", tmp_path / "pipe"
+    path.write_bytes(b"\xef\xbb\xbfsix\xc3\xa9s\r\n")
+    os.mkfifo(pipe)
+    assert read_text_bounded(path, 11) == "sixés\r\n"
+    assert read_bytes_bounded(path, 11) == path.read_bytes()
+    for wrong, most_bytes, why in (
+        (path, 10, "has 11 bytes, and no such file needs more than 10"),
+        (pipe, 10, "is no file, but a folder, a pipe or a device"),
+        (tmp_path, 10, "is no file, but a folder, a pipe or a device"),
+        (Path("/dev/zero"), 10, "is no file, but a folder, a pipe or a device"),
+        (tmp_path / "gone", 10, "cannot be read (No such file or directory)"),
+    ):
+        with pytest.raises(DataError) as error:
+            read_text_bounded(wrong, most_bytes)
+        assert str(error.value) == f"{wrong}: {why}"
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(DataError, match=r"is no text in UTF-8 \(byte 2\)"):
+        read_text_bounded(path, 11)
 
 
 @pytest.mark.parametrize("unset", [True, False], ids=["unset", "empty"])

@@ -1,5 +1,6 @@
 """Small grids and results for tests of grids, stores, tables and the command line."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -92,3 +93,11 @@ def store_result(
     if episodes is not None:
         record["test_episodes_digest"] = episodes
     store.write(cell, record, training, accuracies, analysis)
+
+
+def without_digests(folder: Path) -> None:
+    """Make the record of a stored cell one of an earlier version, which did not know its files' digests."""
+    path = folder / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    del record["files"]
+    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from fewshot_km.errors import DataError
 from fewshot_km.grid import ResultStore
 from fewshot_km.reporting.compared_stores import compare_stores, compared_table
 from tests.grid.made_up import SMALL_GRID, small_grid, store_result
+from tests.hostile import invoked
 
 BEFORE = np.array([0.2, 0.4, 0.6, 0.4, 0.44])
 AFTER = np.array([0.28, 0.44, 0.68, 0.6, 0.48])
@@ -74,6 +75,20 @@ def test_what_only_one_has_is_shown(tmp_path: Path) -> None:
         "–",
         f"{100 * AFTER.mean():.2f}",
         "no seed is done in both",
+    ]
+
+
+@pytest.mark.parametrize("has_the_method", [True, False])
+def test_folders_with_nothing_in_common_are_refused(tmp_path: Path, has_the_method: bool) -> None:
+    first = stored(tmp_path / "a", SMALL_GRID, BEFORE)
+    old, new = ("seeds = [0, 1]", "seeds = [2]") if has_the_method else ("shots = 1", "shots = 2")
+    other = SMALL_GRID.replace(old, new)
+    second = stored(tmp_path / "b", other, BEFORE)
+    result = invoked("compare", first, second)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        f"error: {first} and {second}: no cell (task, learner, seed) is finished in both, so that there is nothing to "
+        "compare; name two folders of results of one grid"
     ]
 
 

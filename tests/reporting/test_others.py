@@ -1,16 +1,21 @@
 """Accuracies of other code bases: they stand beside ours, in tables and tests, where the episodes are the same."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 from scipy import stats
 
 from fewshot_km.errors import DataError
 from fewshot_km.grid import Grid, ResultStore
+from fewshot_km.reporting.accuracy_pictures import draw_accuracies
 from fewshot_km.reporting.report import make_report
-from tests.grid.made_up import small_grid, store_result
+from tests.grid.made_up import SMALL_GRID, small_grid, store_result
+from tests.hostile import LONG, VALUES, check_end, invoked, mistaken_bytes
 
 DIGEST = "0123456789abcdef"
 OURS = np.array([0.2, 0.4, 0.6, 0.4, 0.44])
@@ -61,6 +66,30 @@ def test_they_stand_in_the_table_and_in_paired_tests(grid: Grid, store: ResultSt
     assert pd.isna(csv["adapted_parameters"])
 
 
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_they_do_not_change_what_stands_behind_the_sign_of_ours(tmp_path: Path, seeds: int) -> None:
+    grid = small_grid(tmp_path, SMALL_GRID.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4]"))
+    store = ResultStore(tmp_path / "results", grid.name)
+    for cell in grid.cells:
+        store_result(store, cell, OURS + 0.04 * cell.seed + 0.1 * (cell.learner == "km-maml"), episodes=DIGEST)
+    rows = pd.concat([frame(seed=seed, accuracy=THEIRS + 0.01 * seed) for seed in range(seeds)])
+    alone, beside = make_report(grid, store), make_report(grid, store, [written(tmp_path, rows)])
+    ours, with_theirs = alone.tables()[0], beside.tables()[0]
+    assert [[entry.text for entry in row] for row in with_theirs.rows[:2]] == [
+        [entry.text for entry in row] for row in ours.rows
+    ]
+    assert (alone.kind, beside.kind) == ("seeds", "seeds")
+    theirs = f"{100 * rows['accuracy'].mean():.2f}"
+    note = "None for protonet: a single seed has no spread."
+    captions = [draw_accuracies(beside).caption, with_theirs.notes[1]]
+    if seeds == 1:
+        assert with_theirs.rows[2][1].text == theirs
+        assert all(note in text for text in captions)
+    else:
+        assert with_theirs.rows[2][1].text.startswith(f"{theirs} ±")
+        assert not any(note in text for text in captions)
+
+
 def test_their_seeds_are_kept_apart(grid: Grid, store: ResultStore, tmp_path: Path) -> None:
     two = pd.concat([frame(seed=3), frame(seed=7, accuracy=THEIRS + 0.2)])
     report = make_report(grid, store, [written(tmp_path, two)])
@@ -78,6 +107,11 @@ def test_their_seeds_are_kept_apart(grid: Grid, store: ResultStore, tmp_path: Pa
         (frame(method="maml"), r"line 2: method 'maml' needs a name that no learner of the grid has"),
         (frame(accuracy=[0.2, 93.5, 0.4, 0.4, 0.4]), r"line 3: accuracy '93.5' must be a number from 0 to 1"),
         (frame(accuracy=["0.2", "nan", "0.4", "x", "0.4"]), r"line 3: accuracy 'nan' must be a number"),
+        (frame(accuracy=["0.2", "0.4", "0.4", "٠.٤", "0_1"]), r"line 5: accuracy '٠.٤' must be a number"),
+        (frame(seed=[0, 0, 0.5, 0, 0]), r"line 4: seed 0.5 of protonet must be a whole number"),
+        (frame(method="proto\nnet"), r"line 3: holds U\+000A: leave it out"),
+        (frame(method="proto\u202enet"), r"line 2: holds U\+202E: leave it out"),
+        (frame(method="p" * 2_000), r"line 2: has more than 1000 characters"),
         (frame(episode=[0, 1, 2, 3, 3]), r"line 6: episode 3 of protonet must be a whole number, and stand only once"),
         (frame(episode=[0, 1, 2, 3, 5]), r"line 6: episode '5' must be a number from 0 to 4"),
         (frame(episode=[0, 1.5, 2, 3, 4]), r"line 3: episode 1.5 of protonet must be a whole number"),
@@ -99,8 +133,38 @@ def test_a_file_that_is_no_table_is_refused(grid: Grid, store: ResultStore, tmp_
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"others.csv"):
             make_report(grid, store, [path])
-    with pytest.raises(DataError, match=r"gone.csv: cannot be read"):
-        make_report(grid, store, [tmp_path / "gone.csv"])
+    pipe, large = tmp_path / "pipe", tmp_path / "large.csv"
+    os.mkfifo(pipe)
+    with large.open("wb") as file:
+        file.truncate(2**33)  # takes no room
+    for wrong in (pipe, large, tmp_path, Path("/dev/zero"), tmp_path / "gone.csv"):
+        with pytest.raises(DataError) as error:
+            make_report(grid, store, [wrong])
+        assert str(error.value).startswith(f"{wrong}: ")
+        assert str(error.value).endswith("; name a CSV file in UTF-8")
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=some.data())
+def test_the_report_ends_well_on_any_table(
+    grid: Grid, store: ResultStore, tmp_path: Path, data: some.DataObject
+) -> None:
+    path = written(tmp_path, frame(seed=1))
+    cell = some.sampled_from([*map(repr, VALUES), LONG, "'", "0.5", "4", "maml", DIGEST, "=1+1", "-1", "1e400"])
+    if data.draw(some.booleans()):
+        path.write_bytes(data.draw(mistaken_bytes(path.read_bytes())))
+    else:
+        rows = frame(seed=1).astype(object)
+        rows.iat[data.draw(some.integers(0, 4)), data.draw(some.integers(0, 5))] = data.draw(cell)
+        rows = (
+            rows.rename(columns={data.draw(some.sampled_from(list(rows))): data.draw(cell)})
+            if data.draw(some.booleans())
+            else rows
+        )
+        path.write_bytes(rows.to_csv(index=False).encode("utf-8", "surrogatepass"))
+    for arguments in ((), ("--pairwise",), ("--format=csv",)):
+        results = f"--results={store.folder.parent}"
+        check_end(invoked("report", tmp_path / "small.toml", results, f"--others={path}", *arguments))
 
 
 def test_results_that_do_not_say_their_episodes_take_none_beside_them(tmp_path: Path, grid: Grid) -> None:

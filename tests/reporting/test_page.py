@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -183,10 +184,10 @@ def test_damaged_images_are_one_clear_error(tmp_path: Path, damage: dict[str, ob
 
 def test_damaged_answers_are_as_good_as_none(tmp_path: Path) -> None:
     grid, store = made_up_store(tmp_path)
-    path = store.cell_folder(grid.cells[0]) / "analysis.json"
-    content = json.loads(path.read_text())
-    content["examples"][0][0] = 99
-    path.write_text(json.dumps(content))
+    stored = store.read(grid.cells[0])
+    assert stored.analysis is not None
+    first, *others = stored.analysis.examples
+    store.amend(grid.cells[0], stored.record, replace(stored.analysis, examples=((99, *first[1:]), *others)))
     outline = Outline(report_page(make_report(grid, store)))
     assert "No answers of maml seed 0" in outline.text
 

@@ -248,6 +248,7 @@ def test_open_episodes_have_dots_of_their_own(tmp_path: Path) -> None:
 
 def test_what_has_no_data_is_left_out(tmp_path: Path) -> None:
     text = SMALL_GRID.replace('learners = ["maml", { name = "km-maml", norm_affine = "bias" }]', 'learners = ["maml"]')
+    text = text.replace("episodes = 5", "episodes = 30")
     names = [picture.name for picture in draw_pictures(made_up_report(tmp_path, text, analysed=False))]
     assert names == ["accuracy", "parameters", "learning"]
 

@@ -11,6 +11,7 @@ from fewshot_km.errors import DataError
 from fewshot_km.grid import Grid, ResultStore
 from fewshot_km.grid.analysis import Analysis
 from fewshot_km.reporting.markup import to_markdown
+from fewshot_km.reporting.page import report_page
 from fewshot_km.reporting.report import Report, make_report
 from fewshot_km.reporting.table import Table
 from tests.grid.made_up import SMALL_GRID, small_grid, store_result
@@ -93,7 +94,8 @@ def test_the_kind_behind_the_sign_is_the_one_asked_for(tmp_path: Path) -> None:
 
 
 def test_bold_is_what_is_not_significantly_worse_than_the_best(tmp_path: Path) -> None:
-    grid = small_grid(tmp_path, SMALL_GRID.replace('"maml", ', '"maml", "anil", '))
+    text = SMALL_GRID.replace('"maml", ', '"maml", "anil", ').replace("episodes = 5", "episodes = 40")
+    grid = small_grid(tmp_path, text)
     store = ResultStore(tmp_path / "results", grid.name)
     noise = np.random.default_rng(0).normal(0, 0.01, (3, 40))
     for cell in grid.cells:
@@ -106,6 +108,20 @@ def test_bold_is_what_is_not_significantly_worse_than_the_best(tmp_path: Path) -
         ("km-maml", False),
     ]
     assert "**" in to_markdown([headline])
+
+
+@pytest.mark.parametrize(("norm", "warns"), [("batch", True), ("group", False)])
+def test_batch_norm_warns_of_images_that_come_one_at_a_time(tmp_path: Path, norm: str, warns: bool) -> None:
+    """In the notes of the accuracies, which all that is printed, written or shown has, and beside the norm."""
+    grid = small_grid(tmp_path, SMALL_GRID.replace("filters = 8", f'filters = 8\nnorm = "{norm}"'))
+    store = ResultStore(tmp_path / "results", grid.name)
+    for cell in grid.cells:
+        store_result(store, cell, SAME)
+    report = make_report(grid, store)
+    headline, _, costs = report.tables()
+    assert [any("chance" in note for note in table.notes) for table in (headline, costs)] == [warns, warns]
+    assert any("one image at a time" in note and "group" in note for note in headline.notes) == warns
+    assert ("94 to 95 %" in to_markdown(report.tables())) == ("94 to 95 %" in report_page(report)) == warns
 
 
 def test_cells_without_a_result_stay_visible(grid: Grid, store: ResultStore) -> None:

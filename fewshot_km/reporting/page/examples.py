@@ -10,12 +10,14 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
+from fewshot_km.datasets.storage import read_bytes_bounded, read_text_bounded
 from fewshot_km.errors import DataError
 from fewshot_km.grid.example_images import FACTS, STEM
 from fewshot_km.reporting.grid_results import GridResults, Score
 from fewshot_km.reporting.page.visible import visible
 
 MEDIA = {f"{STEM}.png": "image/png", f"{STEM}.jpg": "image/jpeg"}  # what a sheet may be: no other file is read
+MOST_BYTES = 2**26  # a sheet of large photographs has some megabytes
 SHOWN_AT_LEAST = 52  # pixels: a 28x28 drawing is shown at twice its size
 
 Count = Annotated[int, Field(ge=1)]
@@ -72,14 +74,14 @@ class Viewer:
 def task_viewer(results: GridResults, task: str) -> Viewer | str:
     """The examples of a task, or why there are none; raises DataError where its files are damaged."""
     path = results.folder / task / FACTS
-    try:
-        facts = _FACTS.validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return "its images are not there (they are not published with results)"
+    try:
+        facts = _FACTS.validate_json(read_text_bounded(path, MOST_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(path, ": ".join([*map(str, first["loc"]), first["msg"]])) from error
-    except (OSError, ValueError) as error:
+    except DataError as error:
         raise _damaged(path, str(error)) from error
     scores = [score for method in results.methods if (score := results.scores[task, method]).cells]
     digests = {digest for score in scores for one in score.stored if (digest := one.record.get("test_episodes_digest"))}
@@ -98,11 +100,11 @@ def task_viewer(results: GridResults, task: str) -> Viewer | str:
 
 
 def _answers(score: Score, facts: SheetFacts) -> dict[int, tuple[tuple[int, ...], ...]]:
-    shown = [label * facts.queries + query for label in range(facts.ways) for query in range(facts.queries_shown)]
     found = {}
     for seed, stored in zip(score.seeds, score.stored, strict=True):
         of_cell = () if stored.analysis is None else stored.analysis.examples
         if of_cell and all(_fits(answers, facts) for answers in of_cell):
+            shown = [label * facts.queries + n for label in range(facts.ways) for n in range(facts.queries_shown)]
             found[seed] = tuple(tuple(answers[place] for place in shown) for answers in of_cell[: len(facts.episodes)])
     return {seed: answers for seed, answers in found.items() if len(answers) == len(facts.episodes)}
 
@@ -113,10 +115,10 @@ def _fits(answers: Sequence[int], facts: SheetFacts) -> bool:
 
 def _data_uri(path: Path, facts: SheetFacts) -> str:
     try:
-        content = path.read_bytes()
+        content = read_bytes_bounded(path, MOST_BYTES)
         with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
             size, kind = image.size, image.get_format_mimetype()
-    except (OSError, ValueError) as error:
+    except (DataError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise _damaged(path, str(error)) from error
     columns, rows = facts.shots + facts.queries_shown, len(facts.episodes) * facts.ways
     if size != (columns * facts.width, rows * facts.height) or kind != MEDIA[path.name]:
