@@ -133,7 +133,7 @@ def test_a_killed_rank_costs_nothing_but_time(
         for kills in range(1, 3):
             kill_a_rank_amid_training(process, tmp_path)
             going_on = r"rank 1 \(process \d+\) was killed by signal 9; going on from the last checkpoint"
-            until(process, tmp_path, lambda n=kills, text=going_on: len(re.findall(text, said(tmp_path))) == n)  # type: ignore[misc]
+            until(process, tmp_path, lambda n=kills, text=going_on: len(re.findall(text, said(tmp_path))) == n, 600)  # type: ignore[misc]
         process.join(60)
         assert process.exitcode == 0, said(tmp_path)
     assert not list(tmp_path.rglob("*failed*"))
