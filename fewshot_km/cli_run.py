@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import torch
@@ -11,12 +14,16 @@ from rich.console import Console
 
 from fewshot_km.cli_options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_plan import plan
-from fewshot_km.cli_tables import print_table
+from fewshot_km.cli_run_options import CellCpus, CellGpus, CheckpointEvery, Jobs, Slurm, TaskChunk
+from fewshot_km.cli_tables import print_line, print_table
 from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.engine import EXECUTIONS
 from fewshot_km.engine.choice import AUTO, check_execution
 from fewshot_km.engine.devices import choose_device
-from fewshot_km.grid.agenda import Agenda, make_agenda, make_workplace
+from fewshot_km.errors import ConfigError
+from fewshot_km.foreign_text import one_line
+from fewshot_km.grid import ResultStore
+from fewshot_km.grid.agenda import Agenda, make_agenda, make_workplace, nothing_to_run
 from fewshot_km.grid.cell_work import CellWorker, Way
 from fewshot_km.grid.cluster_ray import run_on_ray
 from fewshot_km.grid.cluster_slurm import run_on_slurm
@@ -33,6 +40,7 @@ from fewshot_km.reporting.markup import to_markdown
 from fewshot_km.reporting.report import make_report
 
 FAILED = 1  # exit status: some cells are marked failed
+MOST_JOBS_A_CORE = 2  # one waits while another reads or writes; beyond, they only take each other's memory
 
 
 def run_command(
@@ -49,7 +57,7 @@ def run_command(
     devices: Annotated[
         str, typer.Option(help="Processes that share each meta-batch: auto (CPU: one per core; GPU: one) or a number.")
     ] = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at once, in processes that share the cores.")] = 1,
+    jobs: Jobs = 1,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop cleanly after 90s, 30m, 2h, ...; go on later.")
     ] = None,
@@ -59,15 +67,11 @@ def run_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try cells again that failed with these settings.")
     ] = False,
-    checkpoint_every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How much work may be lost when the machine dies.")
-    ] = PERIOD_SECONDS,
+    checkpoint_every: CheckpointEvery = PERIOD_SECONDS,
     execution: Annotated[
         str, typer.Option(help=f"How tasks are run: auto (the fastest, measured once), {', '.join(EXECUTIONS)}.")
     ] = AUTO,
-    task_chunk: Annotated[
-        int | None, typer.Option(min=1, help="Tasks at once in each process.", show_default="what fits into memory")
-    ] = None,
+    task_chunk: TaskChunk = None,
     tf32: Annotated[
         bool, typer.Option("--tf32", help="On a GPU: faster products with factors rounded to 10 bits; records say so.")
     ] = False,
@@ -77,15 +81,9 @@ def run_command(
     ray_address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster.", show_default="one of this machine's own")
     ] = None,
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="For Slurm's jobs, in submitit's names: timeout_min=600, slurm_partition=gpu; may be repeated.",
-        ),
-    ] = None,
-    cell_cpus: Annotated[float, typer.Option(min=1, help="On a cluster: CPU cores of each cell.")] = 1,
-    cell_gpus: Annotated[float, typer.Option(min=0, help="On a cluster: GPUs of each cell; on Ray also parts.")] = 0,
+    slurm: Slurm = None,
+    cell_cpus: CellCpus = 1,
+    cell_gpus: CellGpus = 0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write what TensorBoard shows to RESULTS/GRID/tensorboard.")
     ] = False,
@@ -135,7 +133,7 @@ def run(name: str, options: RunOptions) -> None:
     agenda = make_agenda(name, options)
     console = Console(stderr=True, quiet=options.quiet or options.json, highlight=False)
     for note in agenda.notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(one_line(note), markup=False, soft_wrap=True)
     for cell in agenda.cells:
         if agenda.store.state(cell) == "done":
             agenda.store.unfinished(cell).discard()
@@ -151,7 +149,7 @@ def run(name: str, options: RunOptions) -> None:
         outcomes.failed += new.failed
         outcomes.elsewhere += [(cell, who) for cell, who in new.elsewhere if agenda.store.state(cell) != "done"]
     elif not agenda.failed:
-        console.print(f"{agenda.grid.name}: all {len(agenda.cells)} cells are done; nothing to run")
+        console.print(nothing_to_run(agenda), markup=False, soft_wrap=True)
     _write_table(agenda, options, console)
     _leave(agenda, outcomes)
 
@@ -161,9 +159,15 @@ def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Consol
     device, root = choose_device(options.device), options.data_root or default_data_root()
     is_here = cluster.runner == Runner.HERE
     jobs = min(options.jobs, len(waiting)) if is_here else 1
+    if jobs > MOST_JOBS_A_CORE * (os.cpu_count() or 1):
+        raise ConfigError(
+            f"--jobs {options.jobs}: that are {jobs} processes for {os.cpu_count()} cores, and each takes some 300 MB: "
+            f"{MOST_JOBS_A_CORE} a core at most"
+        )
     threads = max(1, torch.get_num_threads() // jobs) if is_here else int(cluster.cpus)
     workplace = make_workplace(name, agenda, options, threads)
-    torch.set_num_threads(threads)
+    if is_here:
+        torch.set_num_threads(threads)
     processes = choose_devices(options.devices, device, workplace.most_tasks) if is_here else 1
     _say_plan(agenda, device, jobs, processes, cluster, console)
     display = _display(options, len(waiting), console)
@@ -171,9 +175,9 @@ def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Consol
         with Team(processes, device, workplace.command) as team, display:
             return run_grid(agenda.grid, waiting, CellWorker(store, root, team, stop, display, options.way))
     with Team(1, device, []) as team:
-        check_cells(agenda.grid, waiting, CellWorker(store, root, team, stop, display, options.way))
-        store.prepare()
-    with display:
+        worker = CellWorker(store, root, team, stop, display, options.way)
+        check_cells(agenda.grid, waiting, worker, is_here=is_here)
+    with _prepared(store), display:
         if is_here:
             return run_parallel(waiting, workplace, jobs, stop, display)
         if cluster.runner == Runner.RAY:
@@ -184,6 +188,20 @@ def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Consol
             parameters.setdefault("gpus_per_node", math.ceil(cluster.gpus))
         kind = parameters.pop("cluster", "slurm")
         return run_on_slurm(waiting, workplace, stop, display, cluster=kind, parameters=parameters)
+
+
+@contextmanager
+def _prepared(store: ResultStore) -> Iterator[None]:
+    """The store's folder, which is gone again where a cluster or a process could not be had and nothing is in it."""
+    new = [path for path in (store.folder / "jobs", store.folder, *store.folder.parents) if not path.exists()]
+    store.prepare()
+    try:
+        yield
+    except ConfigError:
+        for path in new:
+            with suppress(OSError):  # something is in it
+                path.rmdir()
+        raise
 
 
 def _display(options: RunOptions, cells: int, console: Console) -> GridDisplay | QuietDisplay | JsonDisplay:
@@ -216,19 +234,19 @@ def _write_table(agenda: Agenda, options: RunOptions, console: Console) -> None:
     write_text(store.folder / "table.csv", report.csv())
     if options.json:
         rows = json.loads(report.frame().to_json(orient="records"))
-        print(json.dumps({"event": "table", "rows": rows}, ensure_ascii=False))
+        print(json.dumps({"event": "table", "rows": rows}))
     else:
         for table in report.tables():
             print_table(table)
-    console.print(f"written: {store.folder / 'table.md'} and table.csv", soft_wrap=True)
+    console.print(one_line(f"written: {store.folder / 'table.md'} and table.csv"), markup=False, soft_wrap=True)
 
 
 def _leave(agenda: Agenda, outcomes: Outcomes) -> None:
     for cell, owner in outcomes.elsewhere:
-        print(f"{cell}: left to {owner}, which runs it", file=sys.stderr)
+        print_line(f"{cell}: left to {owner}, which runs it", sys.stderr)
     if outcomes.failed:
         names = ", ".join(str(cell) for cell in outcomes.failed)
-        print(f"error: {len(outcomes.failed)} of {len(agenda.cells)} cells failed: {names}", file=sys.stderr)
+        print_line(f"error: {len(outcomes.failed)} of {len(agenda.cells)} cells failed: {names}", sys.stderr)
         raise typer.Exit(FAILED)
     if outcomes.elsewhere:
         raise typer.Exit(OUT_OF_TIME)

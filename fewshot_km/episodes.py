@@ -70,6 +70,7 @@ class EpisodeSampler:
     def __init__(
         self, dataset: Dataset, split: str, spec: TaskSpec, stream: Stream, images: Tensor | None = None
     ) -> None:
+        _check_task_fits(dataset, split, spec)  # before memory is taken for it
         self.spec = spec
         self._classes = dataset.splits[split].classes
         self._starts = dataset.bank.starts
@@ -80,7 +81,6 @@ class EpisodeSampler:
             count: torch.arange(spec.ways, device=self._images.device).repeat_interleave(count)
             for count in (spec.shots, spec.queries)
         }
-        _check_task_fits(dataset, split, spec)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

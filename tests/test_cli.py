@@ -210,7 +210,7 @@ def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> 
         (["run", "small.toml", "--device", "cuda:99"], "error: --device cuda:99: cannot be used here ("),
         (
             ["run", "small.toml", "--results", "small.toml"],
-            "error: results cannot be kept in small.toml/small: Not",
+            "error: results cannot be kept in small.toml/small: small.toml is a file where a folder is needed",
         ),
         (["report", "small.toml"], "error: grid 'small' has no finished cell under results/small: run it first"),
         (["learners", "mml"], "error: unknown learner 'mml': did you mean 'maml'"),

@@ -25,7 +25,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from fewshot_km.datasets.storage import write_text
+from fewshot_km.datasets.storage import describe_os_error, write_text
 from fewshot_km.engine import HistoryRow, MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.analysis import Analysis
@@ -69,8 +69,8 @@ class ResultStore:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            why = error.strerror or error
-            raise ConfigError(f"results cannot be kept in {self.folder}: {why}; name another with --results") from error
+            why = describe_os_error(error, self.folder)
+            raise ConfigError(f"results cannot be kept in {self.folder}: {why}; --results names another") from error
 
     def unfinished(self, cell: Cell) -> UnfinishedCell:
         """Where a cell of the present settings keeps what it goes on from."""

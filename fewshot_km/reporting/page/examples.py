@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fewshot_km.errors import DataError
+from fewshot_km.foreign_text import visible
 from fewshot_km.grid.example_images import FACTS, STEM
 from fewshot_km.reporting.grid_results import GridResults, Score
-from fewshot_km.reporting.page.visible import visible
 
 MEDIA = {f"{STEM}.png": "image/png", f"{STEM}.jpg": "image/jpeg"}  # what a sheet may be: no other file is read
 SHOWN_AT_LEAST = 52  # pixels: a 28x28 drawing is shown at twice its size
