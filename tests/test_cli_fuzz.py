@@ -26,6 +26,20 @@ FUZZ = settings(
     suppress_health_check=list(HealthCheck),
 )
 
+KEY_NAMES = """
+description seeds tasks learners network inner outer validation test dataset ways shots lr name label protocol norm
+filters order stream every clip_value train_queries a.b a.b.c
+"""
+ODD_TEXTS = """
+nan inf -inf -1 0 1 1e400 1e-400 ９ ² 1/1 5/5 0/0 1/0 ９/９ 99999999999999999999/1 90s 1h30m 9999999999h １s auto cpu
+cuda:99999999999999999999 meta small.toml . /dev/null /dev/zero /proc/self/mem results results/small small.toml/x
+nowhere/x x.png glyphs folder maml text csv seeds here slurm ray --
+"""
+RUN_OPTIONS = """
+--only --shard --devices --device --jobs --budget --checkpoint-every --execution --task-chunk --cell-cpus --cell-gpus
+--runner --ray-address --slurm --plugin --data-root --bogus
+"""
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -76,35 +90,7 @@ VALUES = st.recursive(
     max_leaves=5,
 ) | st.sampled_from([f"{'[' * n}{']' * n}" for n in (15, 17, 300, 2000)] + ["{a=" * 400 + "1" + "}" * 400])
 KEYS = st.one_of(
-    st.sampled_from(
-        [
-            "description",
-            "seeds",
-            "tasks",
-            "learners",
-            "network",
-            "inner",
-            "outer",
-            "validation",
-            "test",
-            "dataset",
-            "ways",
-            "shots",
-            "lr",
-            "name",
-            "label",
-            "protocol",
-            "norm",
-            "filters",
-            "order",
-            "stream",
-            "every",
-            "clip_value",
-            "train_queries",
-            "a.b",
-            "a.b.c",
-        ]
-    ),
+    st.sampled_from(KEY_NAMES.split()),
     st.text(st.characters(codec=None), max_size=8).map(json.dumps),
     st.sampled_from(["k" * 3000, ".".join("a" * 40), '"\\u009b31m"']),
 )
@@ -134,56 +120,7 @@ def test_grid_files(done: Path, content: bytes) -> None:
 TEXTS = st.one_of(
     VALUES,
     st.text(st.characters(codec=None, exclude_characters="\0"), max_size=30),
-    st.sampled_from(
-        [
-            "nan",
-            "inf",
-            "-inf",
-            "-1",
-            "0",
-            "1",
-            "1e400",
-            "1e-400",
-            "９",
-            "²",
-            "1/1",
-            "5/5",
-            "0/0",
-            "1/0",
-            "９/９",
-            "99999999999999999999/1",
-            "90s",
-            "1h30m",
-            "9999999999h",
-            "１s",
-            "auto",
-            "cpu",
-            "cuda:99999999999999999999",
-            "meta",
-            "small.toml",
-            ".",
-            "..",
-            "/",
-            "/dev/null",
-            "/dev/zero",
-            "/proc/self/mem",
-            "results",
-            "results/small",
-            "small.toml/x",
-            "nowhere/x",
-            "x.png",
-            "glyphs",
-            "folder",
-            "maml",
-            "text",
-            "csv",
-            "seeds",
-            "here",
-            "slurm",
-            "ray",
-            "--",
-        ]
-    ),
+    st.sampled_from(ODD_TEXTS.split()),
     st.sampled_from(["x" * 5000, "a/" * 3000, "", " ", "\x1b]0;title\x07", "inner.lr=", "=", "a=b=c"]),
 )
 PAIRS = st.builds(
@@ -191,25 +128,7 @@ PAIRS = st.builds(
     KEYS | st.sampled_from(["inner.lr", "task", "seed", "test.episodes", "network.filters", "path", "size"]),
     VALUES | TEXTS,
 )
-RUN = [
-    "--only",
-    "--shard",
-    "--devices",
-    "--device",
-    "--jobs",
-    "--budget",
-    "--checkpoint-every",
-    "--execution",
-    "--task-chunk",
-    "--cell-cpus",
-    "--cell-gpus",
-    "--runner",
-    "--ray-address",
-    "--slurm",
-    "--plugin",
-    "--data-root",
-    "--bogus",
-]
+RUN = RUN_OPTIONS.split()
 OPTIONS = {
     ("run", "small.toml"): RUN,
     ("run", "small.toml", "--dry-run"): RUN,

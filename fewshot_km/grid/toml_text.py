@@ -12,6 +12,7 @@ _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 # tomllib's work and memory grow with the square of a dotted key's parts
 _DEEP_KEY = re.compile(rf"^[ \t]*\[{{0,2}}[ \t]*(?:{_KEY}[ \t]*\.[ \t]*){{{MOST_LEVELS}}}", re.MULTILINE)
 _TOO_DEEP = f"tables or lists stand in one another more than {MOST_LEVELS} levels deep"
+_TOO_LONG = "a whole number has more than 64 bits: write one from -2^63 to 2^63 - 1"
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -29,12 +30,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(_TOO_DEEP) from None
     except ValueError:  # Python's own bound on a number's digits
-        raise ConfigError(f"a whole number has more than 64 bits: {_SMALLER}") from None
+        raise ConfigError(_TOO_LONG) from None
     _check_values(tables)
     return tables
-
-
-_SMALLER = "write one from -2^63 to 2^63 - 1"
 
 
 def _check_values(tables: dict[str, Any]) -> None:
@@ -47,7 +45,7 @@ def _check_values(tables: dict[str, Any]) -> None:
             elif isinstance(value, list):
                 inner += value
             elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise ConfigError(f"the whole number {str(value)[:20]}... has more than 64 bits: {_SMALLER}")
+                raise ConfigError(_TOO_LONG)
         level = inner
     if level:
         raise ConfigError(_TOO_DEEP)
