@@ -8,9 +8,9 @@ from fewshot_km.errors import ConfigError
 
 MOST_LEVELS = 16  # of tables and lists in one another: the keys of a grid file have four, options of plug-ins some more
 
-_KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
-# tomllib's work and memory grow with the square of a dotted key's parts
-_DEEP_KEY = re.compile(rf"^[ \t]*\[{{0,2}}[ \t]*(?:{_KEY}[ \t]*\.[ \t]*){{{MOST_LEVELS}}}", re.MULTILINE)
+_KEY = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
+# tomllib's work and memory grow with the square of a dotted key's parts; no text in quotes looks like so long a one
+_DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_KEY}[ \t]*+\.[ \t]*+){{{MOST_LEVELS}}}")
 _TOO_DEEP = f"tables or lists stand in one another more than {MOST_LEVELS} levels deep"
 _TOO_LONG = "a whole number has more than 64 bits: write one from -2^63 to 2^63 - 1"
 

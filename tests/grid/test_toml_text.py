@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -44,7 +45,9 @@ def test_what_is_too_deep_is_refused(levels: int, text: str) -> None:
         parse_toml(nested(levels, text))
 
 
-@pytest.mark.parametrize("line", ["{} = 1", "[{}]", "[[{}]]", " {} = 1", '"b".{} = 1'])
+@pytest.mark.parametrize(
+    "line", ["{} = 1", "[{}]", "[[{}]]", " {} = 1", '"b".{} = 1', "x = {{ {} = 1 }}", "x = [{{{} = 1}}]"]
+)
 def test_a_dotted_key_of_any_length_is_refused_at_once(line: str) -> None:
     """tomllib would take memory for the square of its parts."""
     with pytest.raises(ConfigError, match=f"more than {MOST_LEVELS} levels deep"):
@@ -54,7 +57,13 @@ def test_a_dotted_key_of_any_length_is_refused_at_once(line: str) -> None:
 def test_as_deep_as_can_be_is_read() -> None:
     for text in (nested(MOST_LEVELS - 2), nested(MOST_LEVELS - 2, "{}"), ".".join("a" * (MOST_LEVELS - 1)) + " = 1"):
         assert parse_toml(text) == tomllib.loads(text)
-    assert parse_toml('a = "b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b"')
+
+
+def test_what_is_no_toml_is_said_in_time() -> None:
+    """Whatever is looked for beforehand is looked for in one pass."""
+    for part in ("-", '"', "'", " ", "a ", "a.", '"a"', '"".', "[", "{", "#", "\n", "\\", "a\t"):
+        with suppress(tomllib.TOMLDecodeError, ConfigError):
+            parse_toml("a" + part * 300_000)
 
 
 def test_what_is_no_toml_is_said_as_tomllib_says_it() -> None:
