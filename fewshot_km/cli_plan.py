@@ -14,6 +14,7 @@ from fewshot_km.grid.cell_work import CellWorker
 from fewshot_km.grid.display import QuietDisplay, duration
 from fewshot_km.grid.estimate import estimate
 from fewshot_km.grid.options import RunOptions
+from fewshot_km.grid.parallel import check_jobs
 from fewshot_km.grid.run import check_cells
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.team import Team, choose_devices
@@ -28,6 +29,7 @@ def plan(name: str, options: RunOptions) -> None:
         console.print(nothing_to_run(agenda), markup=False, soft_wrap=True)
         return
     device, jobs = choose_device(options.device), min(options.jobs, len(agenda.waiting))
+    check_jobs(jobs)
     threads = max(1, torch.get_num_threads() // jobs)
     torch.set_num_threads(threads)
     ranks = choose_devices(options.devices, device, max(cell.config.outer.meta_batch for cell in agenda.waiting))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from fewshot_km.cli_options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_plan import plan
-from fewshot_km.cli_run_options import CellCpus, CellGpus, CheckpointEvery, Jobs, Slurm, TaskChunk
+from fewshot_km.cli_run_options import CellCpus, CellGpus, CheckpointEvery, Devices, Jobs, Slurm, TaskChunk
 from fewshot_km.cli_tables import print_line, print_table
 from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.engine import EXECUTIONS
@@ -29,7 +28,7 @@ from fewshot_km.grid.cluster_ray import run_on_ray
 from fewshot_km.grid.cluster_slurm import run_on_slurm
 from fewshot_km.grid.display import GridDisplay, JsonDisplay, QuietDisplay
 from fewshot_km.grid.options import Cluster, Runner, RunOptions
-from fewshot_km.grid.parallel import run_parallel
+from fewshot_km.grid.parallel import check_jobs, run_parallel
 from fewshot_km.grid.run import Outcomes, check_cells, run_grid
 from fewshot_km.grid.selection import parse_duration, parse_pairs
 from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
@@ -40,7 +39,6 @@ from fewshot_km.reporting.markup import to_markdown
 from fewshot_km.reporting.report import make_report
 
 FAILED = 1  # exit status: some cells are marked failed
-MOST_JOBS_A_CORE = 2  # one waits while another reads or writes; beyond, they only take each other's memory
 
 
 def run_command(
@@ -54,9 +52,7 @@ def run_command(
     ] = None,
     settings: Settings = None,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")] = "auto",
-    devices: Annotated[
-        str, typer.Option(help="Processes that share each meta-batch: auto (CPU: one per core; GPU: one) or a number.")
-    ] = "auto",
+    devices: Devices = "auto",
     jobs: Jobs = 1,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop cleanly after 90s, 30m, 2h, ...; go on later.")
@@ -115,6 +111,7 @@ def run_command(
         cluster=Cluster(runner, ray_address, cell_cpus, cell_gpus, slurm or ()),
     )
     if dry_run:
+        _check_options(options)
         plan(grid, options)
     else:
         run(grid, options)
@@ -125,11 +122,7 @@ def run(name: str, options: RunOptions) -> None:
     if follows():
         follow(options.data_root or default_data_root(), choose_device(options.device))
         return
-    choose_device(options.device)  # raises for one that is not there
-    check_execution(options.way.execution)
-    if options.way.tensorboard:
-        check_tensorboard()
-    seconds = None if options.budget is None else parse_duration(options.budget)
+    seconds = _check_options(options)
     agenda = make_agenda(name, options)
     console = Console(stderr=True, quiet=options.quiet or options.json, highlight=False)
     for note in agenda.notes:
@@ -154,16 +147,21 @@ def run(name: str, options: RunOptions) -> None:
     _leave(agenda, outcomes)
 
 
+def _check_options(options: RunOptions) -> float | None:
+    """Raise ConfigError for values that need no grid to be wrong; the seconds of the budget, if there is one."""
+    choose_device(options.device)
+    check_execution(options.way.execution)
+    if options.way.tensorboard:
+        check_tensorboard()
+    return None if options.budget is None else parse_duration(options.budget)
+
+
 def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Console, stop: Stop) -> Outcomes:
     waiting, store, cluster = agenda.waiting, agenda.store, options.cluster
     device, root = choose_device(options.device), options.data_root or default_data_root()
     is_here = cluster.runner == Runner.HERE
     jobs = min(options.jobs, len(waiting)) if is_here else 1
-    if jobs > MOST_JOBS_A_CORE * (os.cpu_count() or 1):
-        raise ConfigError(
-            f"--jobs {options.jobs}: that are {jobs} processes for {os.cpu_count()} cores, and each takes some 300 MB: "
-            f"{MOST_JOBS_A_CORE} a core at most"
-        )
+    check_jobs(jobs)
     threads = max(1, torch.get_num_threads() // jobs) if is_here else int(cluster.cpus)
     workplace = make_workplace(name, agenda, options, threads)
     if is_here:

@@ -10,6 +10,9 @@ MOST = 1_000_000  # cells or tasks at once: more than there will ever be
 MOST_CORES = 4096  # and GPUs of one cell, which runs on one machine: none has more
 LONGEST_SECONDS = 30 * 24 * 3600.0  # between checkpoints: longer than queues let a job run
 
+Devices = Annotated[
+    str, typer.Option(help="Processes that share each meta-batch: auto (CPU: one per core; GPU: one) or a number.")
+]
 Jobs = Annotated[
     int,
     typer.Option(metavar="N", parser=whole_number(1, MOST), help="Cells at once, in processes that share the cores."),

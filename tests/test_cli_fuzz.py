@@ -127,7 +127,7 @@ PAIRS = st.builds(
     lambda key, value: f"{key}={value}",
     KEYS | st.sampled_from(["inner.lr", "task", "seed", "test.episodes", "network.filters", "path", "size"]),
     VALUES | TEXTS,
-)
+) | st.sampled_from(["seed=0", "task=*", "learner=*maml", "inner.lr=0.4", "network.norm=group"])
 RUN = RUN_OPTIONS.split()
 OPTIONS = {
     ("run", "small.toml"): RUN,

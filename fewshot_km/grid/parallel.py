@@ -1,6 +1,7 @@
 """Cells side by side: worker processes with a part of the threads each, one display for all."""
 
 import multiprocessing
+import os
 import signal
 import time
 from collections import Counter, deque
@@ -21,6 +22,19 @@ from fewshot_km.grid.workplace import Workplace
 TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
 POLL_SECONDS = 0.2  # between looks at a signal or a budget; nobody reads faster
 PATIENCE_SECONDS = 60.0  # for workers that are to keep their state and end: an iteration takes a few at most
+
+
+MOST_JOBS_A_CORE = 2  # one waits while another reads or writes; beyond, they only take each other's memory
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise ConfigError for more processes than this machine's cores can serve."""
+    cores = os.cpu_count() or 1
+    if jobs > MOST_JOBS_A_CORE * cores:
+        raise ConfigError(
+            f"--jobs: {jobs} processes of some 300 MB each are too many for {cores} cores: "
+            f"{MOST_JOBS_A_CORE * cores} at most"
+        )
 
 
 class WatchedDisplay(Display, Protocol):

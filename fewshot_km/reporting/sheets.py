@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fewshot_km.datasets import Dataset
+from fewshot_km.datasets.storage import whole_file
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.foreign_text import one_line
 
@@ -71,6 +72,11 @@ def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box, where no font has a name's letters
         # tight: around names and title too, however long they are
-        figure.savefig(
-            out, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Date": None} if out.suffix == ".svg" else None
-        )
+        with whole_file(out) as part:
+            figure.savefig(
+                part,
+                format=out.suffix[1:],
+                dpi=DOTS_PER_INCH,
+                bbox_inches="tight",
+                metadata={"Date": None} if out.suffix == ".svg" else None,
+            )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from markupsafe import Markup
 from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -59,7 +60,7 @@ class Viewer:
 
     task: str
     facts: SheetFacts
-    image: str
+    image: Markup
     answers: Mapping[str, Mapping[int, tuple[tuple[int, ...], ...]]]
     missing: tuple[str, ...]
 
@@ -111,7 +112,7 @@ def _fits(answers: Sequence[int], facts: SheetFacts) -> bool:
     return len(answers) == facts.ways * facts.queries and all(-1 <= label < facts.ways for label in answers)
 
 
-def _data_uri(path: Path, facts: SheetFacts) -> str:
+def _data_uri(path: Path, facts: SheetFacts) -> Markup:
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
@@ -121,7 +122,7 @@ def _data_uri(path: Path, facts: SheetFacts) -> str:
     columns, rows = facts.shots + facts.queries_shown, len(facts.episodes) * facts.ways
     if size != (columns * facts.width, rows * facts.height) or kind != MEDIA[path.name]:
         raise _damaged(path, f"it has {size[0]}x{size[1]} pixels, which {FACTS} does not tell of")
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
 def _damaged(path: Path, why: str) -> DataError:
