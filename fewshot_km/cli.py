@@ -1,7 +1,9 @@
 """The command line: `fewshot-km ...`, and `python run_benchmarks.py ...` from a checkout."""
 
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.filesize import decimal
@@ -14,9 +16,10 @@ from fewshot_km.cli_evaluate import evaluate_command
 from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_report import compare_command, report_command
 from fewshot_km.cli_run import run, run_command
-from fewshot_km.cli_tables import print_rows
+from fewshot_km.cli_tables import print_line, print_rows
 from fewshot_km.cli_tune import tune_command
 from fewshot_km.datasets import DATASETS
+from fewshot_km.datasets.storage import describe_os_error
 from fewshot_km.errors import FewshotError
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
@@ -34,27 +37,50 @@ from fewshot_km.registry import Registry
 BAD_INPUT, INTERRUPTED = 2, 130  # exit status
 
 
+UsageError: Any = typer.BadParameter.__base__  # which typer takes from click, or has a copy of: by its version
+
+
 class Commands(TyperGroup):
     """Turns our errors into one line on standard error and the exit status that goes with them."""
 
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Read the options before the command."""
+        with _in_one_line():
+            return super().make_context(*arguments, **more)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        try:
+        with _in_one_line():
             return super().invoke(ctx)
-        except FewshotError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(BAD_INPUT) from error
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            print(f"error: {error}: check that it exists, can be written, and that the disk has room", file=sys.stderr)
-            raise typer.Exit(BAD_INPUT) from error
-        except StoppedRun as stopped:
-            print(f"{stopped.why}: the same command goes on from here", file=sys.stderr)
-            raise typer.Exit(stopped.status) from None
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except FewshotError as error:
+        _leave(str(error), error)
+    except UsageError as error:
+        if error.ctx is not None and error.message == error.ctx.get_help():
+            raise  # it shows the help
+        see = f" (see '{error.ctx.command_path} --help')" if error.ctx is not None else ""
+        _leave(error.format_message() + see, error)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        mend = "check the path, that it can be read and written, and that the disk has room"
+        _leave(f"{describe_os_error(error)}: {mend}", error)
+    except StoppedRun as stopped:
+        print_line(f"{stopped.why}: the same command goes on from here", sys.stderr)
+        raise typer.Exit(stopped.status) from None
+    except KeyboardInterrupt:
+        print_line("interrupted", sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _leave(why: str, error: Exception) -> NoReturn:
+    print_line(f"error: {why}", sys.stderr)
+    raise typer.Exit(BAD_INPUT) from error
 
 
 app = typer.Typer(
@@ -160,10 +186,10 @@ def clean(
     store = ResultStore(results, loaded.name)
     found = find_leftovers(loaded, store, results=older_results)
     if not found:
-        print(f"{store.folder}: nothing is left over")
+        print_line(f"{store.folder}: nothing is left over")
         return
     for leftover in found:
-        print(f"{leftover.path}: {leftover.what}, {decimal(leftover.size)}")
+        print_line(f"{leftover.path}: {leftover.what}, {decimal(leftover.size)}")
     if not yes and not typer.confirm(f"Delete these {len(found)}?"):
         print("nothing was deleted")
         return
@@ -216,4 +242,5 @@ def _print_registry(registry: Registry[Any], pattern: str) -> None:
 
 
 def _first_line(entry: object) -> str:
-    return (entry.__doc__ or "").strip().partition("\n")[0]
+    text = entry.__doc__
+    return text.strip().partition("\n")[0] if isinstance(text, str) else ""

@@ -27,4 +27,4 @@ def explain(
 @config_commands.command()
 def schema() -> None:
     """Print a JSON Schema of grid files, for editors that complete and check TOML."""
-    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(json_schema(), indent=2))

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
-from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, load_plugins
+from fewshot_km.cli_numbers import whole_number
+from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, check_out, load_plugins
+from fewshot_km.cli_tables import print_line
 from fewshot_km.datasets import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.storage import default_data_root
@@ -17,6 +19,8 @@ from fewshot_km.grid.selection import parse_pairs
 data_commands = typer.Typer(
     help="Fetch, look at and check a data set.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
+
+COUNT = whole_number(1, 1_000_000)  # classes or images: data sets have fewer of a kind
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set: `fewshot-km datasets` lists them.")]
 
@@ -29,7 +33,7 @@ def fetch_data(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -
     load_plugins(plugin)
     DATASETS.get(name)  # raises for an unknown name
     for path in fetch(name, data_root or default_data_root()):
-        print(path)
+        print_line(path)
 
 
 @data_commands.command()
@@ -59,7 +63,7 @@ def info(name: Name, option: DatasetOptions = None, data_root: DataRoot = None, 
     if bank.path is not None:
         lines["cache"] = f"{decimal(bank.path.stat().st_size)} in {bank.path}"
     for key, value in lines.items():
-        print(f"{key:15}{value}")
+        print_line(f"{key:15}{value}")
 
 
 @data_commands.command()
@@ -67,13 +71,18 @@ def show(
     name: Name,
     out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf or .svg.")] = Path("sheet.png"),
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    classes: Annotated[int, typer.Option(help="Classes on the sheet, spread evenly over the split.", min=1)] = 20,
+    classes: Annotated[
+        int, typer.Option(metavar="N", parser=COUNT, help="Classes on the sheet, spread evenly over the split.")
+    ] = 20,
     episode: Annotated[
-        int | None, typer.Option(help="Draw this episode of the test stream 0 instead.", min=0, max=2**63)
+        int | None,
+        typer.Option(
+            metavar="N", parser=whole_number(0, 2**63), help="Draw this episode of the test stream 0 instead."
+        ),
     ] = None,
-    ways: Annotated[int, typer.Option(help="Classes of the episode.", min=1)] = 5,
-    shots: Annotated[int, typer.Option(help="Support images per class of the episode.", min=1)] = 1,
-    queries: Annotated[int, typer.Option(help="Query images per class of the episode.", min=1)] = 5,
+    ways: Annotated[int, typer.Option(metavar="N", parser=COUNT, help="Classes of the episode.")] = 5,
+    shots: Annotated[int, typer.Option(metavar="N", parser=COUNT, help="Support images per class of the episode.")] = 1,
+    queries: Annotated[int, typer.Option(metavar="N", parser=COUNT, help="Query images per class of the episode.")] = 5,
     option: DatasetOptions = None,
     data_root: DataRoot = None,
     plugin: Plugins = None,
@@ -85,12 +94,13 @@ def show(
         raise ConfigError(f"--split {split}: allowed: {', '.join(SPLIT_NAMES)}")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"--out {out}: the name must end in .png, .pdf or .svg")
+    check_out(out)
     dataset = _load(name, option, data_root, plugin)
     if episode is None:
         class_sheet(dataset, split, classes, out)
     else:
         episode_sheet(dataset, split, TaskSpec(ways, shots, queries), episode, out)
-    print(out)
+    print_line(out)
 
 
 @data_commands.command()
@@ -99,7 +109,7 @@ def verify(name: Name, option: DatasetOptions = None, data_root: DataRoot = None
     dataset = _load(name, option, data_root, plugin)
     if not dataset.bank.is_intact():
         raise DataError(f"the cached pixels of '{name}' have changed: delete {dataset.bank.path}, then it is made anew")
-    print(f"{name}: intact, pixels {dataset.bank.digest}")
+    print_line(f"{name}: intact, pixels {dataset.bank.digest}")
 
 
 def _load(name: str, options: list[str] | None, data_root: Path | None, plugins: list[Path] | None) -> Dataset:

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.cli_options import DataRoot, GridName, Plugins, Settings, load_plugins
+from fewshot_km.cli_options import DataRoot, GridName, Plugins, Settings, check_out, load_plugins
+from fewshot_km.cli_tables import print_line
 from fewshot_km.datasets import load_dataset
 from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError
+from fewshot_km.foreign_text import csv_text
 from fewshot_km.grid import find_grid, load_grid
 from fewshot_km.grid.frozen_episodes import episodes_frame, frozen_open, frozen_test
 from fewshot_km.grid.selection import parse_settings
@@ -46,9 +48,11 @@ def dump(
     episode     its number
     label       of the class, in this episode
     role        support or query
-    class_name  as in the data set; a rotation of a class ends in its angle, as @90
+    class_name  as in the data set; a rotation of a class ends in its angle, as @90.
+                Behind a ' where a spreadsheet would take it for a formula (= + - @)
     image       its position in the class, from 0 on
     """
+    check_out(out)
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     configs = {cell.task: cell.config for cell in loaded.cells}  # learners and seeds of a task share its episodes
@@ -63,9 +67,9 @@ def dump(
         sampler = opened = frozen_open(config, dataset)
         count = min(len(opened), count)  # those that are in an analysis
     frame = episodes_frame(dataset, sampler.spec, sampler.present(range(count)))
-    text = str(frame.to_csv(index=False, lineterminator="\n"))
+    text = csv_text(frame)
     if out is None:
         sys.stdout.write(text)
     else:
         write_text(out, text)
-        print(out)
+        print_line(out)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fewshot_km.cli_options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
+from fewshot_km.cli_tables import print_line
 from fewshot_km.datasets import load_dataset
 from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.engine.devices import choose_device
@@ -58,7 +59,7 @@ def evaluate_command(
             except Exception as error:  # whatever a learner raises must not cost the cells after it
                 failed += 1
                 reason = str(error) if isinstance(error, FewshotError | OSError) else describe_error(error)
-                print(f"{cell}: left as it was: {reason}", file=sys.stderr, flush=True)
+                print_line(f"{cell}: left as it was: {reason}", sys.stderr)
     text = f"{loaded.name}: {len(done)} finished cells"
     if len(cells) > len(done):
         text += f", {len(cells) - len(done)} not finished, which `fewshot-km run` will analyse, too"

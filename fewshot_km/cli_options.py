@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
+from fewshot_km.errors import ConfigError
 from fewshot_km.grid.selection import FILTERS
 from fewshot_km.plugins import load_plugin
 
@@ -44,6 +45,16 @@ DatasetOptions = Annotated[
         "--option", metavar="KEY=VALUE", help="An option of the data set, as in a grid file; may be repeated."
     ),
 ]
+
+
+def check_out(path: Path | None) -> None:
+    """Raise ConfigError unless `path` can name a file in a folder that is there: none is made elsewhere than asked."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"--out {path}: that is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}: make it, or name another file")
 
 
 def load_plugins(paths: list[Path] | None) -> None:

@@ -8,11 +8,13 @@ from rich.filesize import decimal
 
 from fewshot_km.cli_tables import print_rows
 from fewshot_km.engine.devices import choose_device
-from fewshot_km.grid.agenda import make_agenda, make_workplace
+from fewshot_km.foreign_text import one_line
+from fewshot_km.grid.agenda import make_agenda, make_workplace, nothing_to_run
 from fewshot_km.grid.cell_work import CellWorker
 from fewshot_km.grid.display import QuietDisplay, duration
 from fewshot_km.grid.estimate import estimate
 from fewshot_km.grid.options import RunOptions
+from fewshot_km.grid.parallel import check_jobs
 from fewshot_km.grid.run import check_cells
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.team import Team, choose_devices, follows
@@ -24,11 +26,12 @@ def plan(name: str, options: RunOptions) -> None:
         return
     agenda, console = make_agenda(name, options), Console(stderr=True, highlight=False)
     for note in agenda.notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(one_line(note), markup=False, soft_wrap=True)
     if not agenda.waiting:
-        console.print(f"{agenda.grid.name}: nothing to run")
+        console.print(nothing_to_run(agenda), markup=False, soft_wrap=True)
         return
     device, jobs = choose_device(options.device), min(options.jobs, len(agenda.waiting))
+    check_jobs(jobs)
     threads = max(1, torch.get_num_threads() // jobs)
     torch.set_num_threads(threads)
     ranks = choose_devices(options.devices, device, max(cell.config.outer.meta_batch for cell in agenda.waiting))

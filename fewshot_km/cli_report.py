@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fewshot_km.cli_options import GridName, Plugins, Results, Settings, load_plugins
-from fewshot_km.cli_tables import print_table
+from fewshot_km.cli_options import GridName, Plugins, Results, Settings, check_out, load_plugins
+from fewshot_km.cli_tables import print_line, print_table
 from fewshot_km.datasets.storage import write_text
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid import ResultStore, find_grid, load_grid
@@ -73,6 +73,7 @@ def report_command(
     """Print the tables of a grid from its stored results, or draw its pictures, or write a page with everything."""
     if out is not None and not html:
         raise ConfigError("--out names the page's file: it needs --html")
+    check_out(out)
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     store = ResultStore(results, loaded.name)
@@ -82,9 +83,10 @@ def report_command(
 
         pictures = draw_pictures(report)
         if figures:
-            print(*save_pictures(pictures, store.folder / "figures"), sep="\n")
+            for path in save_pictures(pictures, store.folder / "figures"):
+                print_line(path)
         if html:
-            print(_write_page(report, pictures, out or store.folder / PAGE))
+            print_line(_write_page(report, pictures, out or store.folder / PAGE))
         return
     asked = [
         *([report.pairwise(), report.ranks()] if pairwise else []),

@@ -3,6 +3,8 @@
 import json
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import torch
@@ -11,20 +13,23 @@ from rich.console import Console
 
 from fewshot_km.cli_options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_plan import plan
-from fewshot_km.cli_tables import print_table
+from fewshot_km.cli_run_options import CellCpus, CellGpus, CheckpointEvery, Devices, Jobs, Slurm, TaskChunk
+from fewshot_km.cli_tables import print_line, print_table
 from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.engine import EXECUTIONS
 from fewshot_km.engine.choice import AUTO, check_execution
 from fewshot_km.engine.devices import choose_device
 from fewshot_km.engine.ranks import launched
 from fewshot_km.errors import ConfigError
-from fewshot_km.grid.agenda import Agenda, make_agenda, make_workplace
+from fewshot_km.foreign_text import one_line
+from fewshot_km.grid import ResultStore
+from fewshot_km.grid.agenda import Agenda, make_agenda, make_workplace, nothing_to_run
 from fewshot_km.grid.cell_work import CellWorker, Way
 from fewshot_km.grid.cluster_ray import run_on_ray
 from fewshot_km.grid.cluster_slurm import run_on_slurm
 from fewshot_km.grid.display import GridDisplay, JsonDisplay, QuietDisplay
 from fewshot_km.grid.options import Cluster, Runner, RunOptions
-from fewshot_km.grid.parallel import run_parallel
+from fewshot_km.grid.parallel import check_jobs, run_parallel
 from fewshot_km.grid.run import Outcomes, check_cells, run_grid
 from fewshot_km.grid.selection import parse_duration, parse_pairs
 from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
@@ -48,10 +53,8 @@ def run_command(
     ] = None,
     settings: Settings = None,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")] = "auto",
-    devices: Annotated[
-        str, typer.Option(help="Processes that share each meta-batch: auto (CPU: one per core; GPU: one) or a number.")
-    ] = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at once, in processes that share the cores.")] = 1,
+    devices: Devices = "auto",
+    jobs: Jobs = 1,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop cleanly after 90s, 30m, 2h, ...; go on later.")
     ] = None,
@@ -61,15 +64,11 @@ def run_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try cells again that failed with these settings.")
     ] = False,
-    checkpoint_every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How much work may be lost when the machine dies.")
-    ] = PERIOD_SECONDS,
+    checkpoint_every: CheckpointEvery = PERIOD_SECONDS,
     execution: Annotated[
         str, typer.Option(help=f"How tasks are run: auto (see `tune`; else a fixed rule), {', '.join(EXECUTIONS)}.")
     ] = AUTO,
-    task_chunk: Annotated[
-        int | None, typer.Option(min=1, help="Tasks at once in each process.", show_default="what fits into memory")
-    ] = None,
+    task_chunk: TaskChunk = None,
     tf32: Annotated[
         bool, typer.Option("--tf32", help="On a GPU: faster products with factors rounded to 10 bits; records say so.")
     ] = False,
@@ -79,15 +78,9 @@ def run_command(
     ray_address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster.", show_default="one of this machine's own")
     ] = None,
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="For Slurm's jobs, in submitit's names: timeout_min=600, slurm_partition=gpu; may be repeated.",
-        ),
-    ] = None,
-    cell_cpus: Annotated[float, typer.Option(min=1, help="On a cluster: CPU cores of each cell.")] = 1,
-    cell_gpus: Annotated[float, typer.Option(min=0, help="On a cluster: GPUs of each cell; on Ray also parts.")] = 0,
+    slurm: Slurm = None,
+    cell_cpus: CellCpus = 1,
+    cell_gpus: CellGpus = 0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write what TensorBoard shows to RESULTS/GRID/tensorboard.")
     ] = False,
@@ -119,6 +112,7 @@ def run_command(
         cluster=Cluster(runner, ray_address, cell_cpus, cell_gpus, slurm or ()),
     )
     if dry_run:
+        _check_options(options)
         plan(grid, options)
     else:
         run(grid, options)
@@ -129,18 +123,11 @@ def run(name: str, options: RunOptions) -> None:
     if follows():
         follow(options.data_root or default_data_root(), choose_device(options.device))
         return
-    if launched() and (options.jobs > 1 or options.cluster.runner != Runner.HERE):
-        what = "--jobs" if options.jobs > 1 else f"--runner {options.cluster.runner}"
-        raise ConfigError(f"{what}: torchrun's processes share the tasks of one cell at a time; use one or the other")
-    choose_device(options.device)  # raises for one that is not there
-    check_execution(options.way.execution)
-    if options.way.tensorboard:
-        check_tensorboard()
-    seconds = None if options.budget is None else parse_duration(options.budget)
+    seconds = _check_options(options)
     agenda = make_agenda(name, options)
     console = Console(stderr=True, quiet=options.quiet or options.json, highlight=False)
     for note in agenda.notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(one_line(note), markup=False, soft_wrap=True)
     for cell in agenda.cells:
         if agenda.store.state(cell) == "done":
             agenda.store.unfinished(cell).discard()
@@ -156,9 +143,21 @@ def run(name: str, options: RunOptions) -> None:
         outcomes.failed += new.failed
         outcomes.elsewhere += [(cell, who) for cell, who in new.elsewhere if agenda.store.state(cell) != "done"]
     elif not agenda.failed:
-        console.print(f"{agenda.grid.name}: all {len(agenda.cells)} cells are done; nothing to run")
+        console.print(nothing_to_run(agenda), markup=False, soft_wrap=True)
     _write_table(agenda, options, console)
     _leave(agenda, outcomes)
+
+
+def _check_options(options: RunOptions) -> float | None:
+    """Raise ConfigError for values that need no grid to be wrong; the seconds of the budget, if there is one."""
+    if launched() and (options.jobs > 1 or options.cluster.runner != Runner.HERE):
+        what = "--jobs" if options.jobs > 1 else f"--runner {options.cluster.runner}"
+        raise ConfigError(f"{what}: torchrun's processes share the tasks of one cell at a time; use one or the other")
+    choose_device(options.device)
+    check_execution(options.way.execution)
+    if options.way.tensorboard:
+        check_tensorboard()
+    return None if options.budget is None else parse_duration(options.budget)
 
 
 def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Console, stop: Stop) -> Outcomes:
@@ -166,9 +165,11 @@ def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Consol
     device, root = choose_device(options.device), options.data_root or default_data_root()
     is_here = cluster.runner == Runner.HERE
     jobs = min(options.jobs, len(waiting)) if is_here else 1
+    check_jobs(jobs)
     threads = max(1, torch.get_num_threads() // jobs) if is_here else int(cluster.cpus)
     workplace = make_workplace(name, agenda, options, threads)
-    torch.set_num_threads(threads)
+    if is_here:
+        torch.set_num_threads(threads)
     processes = choose_devices(options.devices, device, workplace.most_tasks) if is_here else 1
     _say_plan(agenda, device, jobs, processes, cluster, console)
     display = _display(options, len(waiting), console)
@@ -176,9 +177,9 @@ def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Consol
         with Team(processes, device, workplace.command) as team, display:
             return run_grid(agenda.grid, waiting, CellWorker(store, root, team, stop, display, options.way))
     with Team(1, device, []) as team:
-        check_cells(agenda.grid, waiting, CellWorker(store, root, team, stop, display, options.way))
-        store.prepare()
-    with display:
+        worker = CellWorker(store, root, team, stop, display, options.way)
+        check_cells(agenda.grid, waiting, worker, is_here=is_here)
+    with _prepared(store), display:
         if is_here:
             return run_parallel(waiting, workplace, jobs, stop, display)
         if cluster.runner == Runner.RAY:
@@ -189,6 +190,20 @@ def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Consol
             parameters.setdefault("gpus_per_node", math.ceil(cluster.gpus))
         kind = parameters.pop("cluster", "slurm")
         return run_on_slurm(waiting, workplace, stop, display, cluster=kind, parameters=parameters)
+
+
+@contextmanager
+def _prepared(store: ResultStore) -> Iterator[None]:
+    """The store's folder, which is gone again where a cluster or a process could not be had and nothing is in it."""
+    new = [path for path in (store.folder / "jobs", store.folder, *store.folder.parents) if not path.exists()]
+    store.prepare()
+    try:
+        yield
+    except ConfigError:
+        for path in new:
+            with suppress(OSError):  # something is in it
+                path.rmdir()
+        raise
 
 
 def _display(options: RunOptions, cells: int, console: Console) -> GridDisplay | QuietDisplay | JsonDisplay:
@@ -221,19 +236,19 @@ def _write_table(agenda: Agenda, options: RunOptions, console: Console) -> None:
     write_text(store.folder / "table.csv", report.csv())
     if options.json:
         rows = json.loads(report.frame().to_json(orient="records"))
-        print(json.dumps({"event": "table", "rows": rows}, ensure_ascii=False))
+        print(json.dumps({"event": "table", "rows": rows}))
     else:
         for table in report.tables():
             print_table(table)
-    console.print(f"written: {store.folder / 'table.md'} and table.csv", soft_wrap=True)
+    console.print(one_line(f"written: {store.folder / 'table.md'} and table.csv"), markup=False, soft_wrap=True)
 
 
 def _leave(agenda: Agenda, outcomes: Outcomes) -> None:
     for cell, owner in outcomes.elsewhere:
-        print(f"{cell}: left to {owner}, which runs it", file=sys.stderr)
+        print_line(f"{cell}: left to {owner}, which runs it", sys.stderr)
     if outcomes.failed:
         names = ", ".join(str(cell) for cell in outcomes.failed)
-        print(f"error: {len(outcomes.failed)} of {len(agenda.cells)} cells failed: {names}", file=sys.stderr)
+        print_line(f"error: {len(outcomes.failed)} of {len(agenda.cells)} cells failed: {names}", sys.stderr)
         raise typer.Exit(FAILED)
     if outcomes.elsewhere:
         raise typer.Exit(OUT_OF_TIME)

@@ -84,6 +84,7 @@ class EpisodeSampler:
     def __init__(
         self, dataset: Dataset, split: str, spec: TaskSpec, stream: Stream, images: Tensor | None = None
     ) -> None:
+        _check_task_fits(dataset, split, spec)  # before memory is taken for it
         self.spec = spec
         self._classes = dataset.splits[split].classes
         self._starts = dataset.bank.starts
@@ -91,7 +92,6 @@ class EpisodeSampler:
         self._key = stream_key(split, spec, stream)
         self._order_key = stream_key(split, spec, Stream(f"{stream.name}/order", stream.seed))
         self._images = bank_tensor(dataset.bank) if images is None else images
-        _check_task_fits(dataset, split, spec)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

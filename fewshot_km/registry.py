@@ -31,11 +31,20 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: enter an object under `name`; raises PluginError where the name is taken, or forgotten."""
+        """Decorator: enter an object under `name`.
+
+        Raises PluginError where the name is taken or forgotten, or the object cannot be called with options: where it
+        is no function or class, or Python does not know its parameters, as of some that are written in C.
+        """
         if not isinstance(name, str):
             raise PluginError(f'@register needs a name: write @register("my-{self.kind}") above {_origin(name)}')
 
         def enter(entry: T) -> T:
+            if not _has_parameters(entry):
+                raise PluginError(
+                    f"{self.kind} '{name}' must be a function or class whose parameters Python knows, not a "
+                    f'{type(entry).__name__}: write @register("{name}") above a def or a class'
+                )
             taken = self._entries.get(name)
             if taken is not None and taken is not entry:
                 raise PluginError(
@@ -71,7 +80,7 @@ class Registry(Generic[T]):
     def describe_options(self, name: str) -> str:
         """Options of an entry with their defaults, as a grid file writes them; "?" where there is no default."""
         known = _known_options(self.get(name), self._given)
-        told = {n: "?" if v is inspect.Parameter.empty else json.dumps(v, default=repr) for n, v in known.items()}
+        told = {n: "?" if v is inspect.Parameter.empty else _written(v) for n, v in known.items()}
         return ", ".join(f"{option} = {value}" for option, value in told.items())
 
     def source_digest(self, name: str) -> str | None:
@@ -96,6 +105,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "did you mean 'maml'? " with the nearest of the known names; nothing where none is near."""
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
     return f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+
+
+def _has_parameters(entry: object) -> bool:
+    try:
+        inspect.signature(entry)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _written(default: object) -> str:
+    try:
+        return json.dumps(default, default=repr)
+    except Exception:  # whatever a plug-in's object raises, or one that holds itself
+        return f"<{type(default).__name__}>"
 
 
 def _known_options(entry: Any, given: int) -> dict[str, Any]:
@@ -129,7 +153,7 @@ def _annotations(entry: Any) -> dict[str, Any]:
 def _check_value(value: Any, annotation: Any, what: str) -> None:
     try:
         json.dumps(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{what}: {value!r} cannot be written to a record; use numbers, texts and lists") from error
     try:
         TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)

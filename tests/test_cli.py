@@ -210,13 +210,59 @@ def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> 
         (["run", "small.toml", "--device", "cuda:99"], "error: --device cuda:99: cannot be used here ("),
         (
             ["run", "small.toml", "--results", "small.toml"],
-            "error: results cannot be kept in small.toml/small: Not",
+            "error: results cannot be kept in small.toml/small: small.toml is a file where a folder is needed",
         ),
         (["report", "small.toml"], "error: grid 'small' has no finished cell under results/small: run it first"),
         (["learners", "mml"], "error: unknown learner 'mml': did you mean 'maml'"),
         (["data", "info", "omniglot"], "error: Omniglot: images_background.zip and images_evaluation.zip not found in"),
         (["data", "fetch", "glyphs"], "error: there is nothing to fetch for data set 'glyphs'"),
         (["data", "show", "glyphs", "--split", "train", "--out", "x.doc"], "error: --out x.doc: the name must end in"),
+        (
+            ["data", "show", "glyphs", "--out", "gone/x.png"],
+            "error: --out gone/x.png: there is no folder gone: make it",
+        ),
+        (
+            ["data", "show", "glyphs", "--ways", "５"],
+            "error: Invalid value for '--ways': '５' is no whole number from 1",
+        ),
+        (
+            ["episodes", "dump", "small.toml", "--out", "gone/x"],
+            "error: --out gone/x: there is no folder gone: make it",
+        ),
+        (["run", "small.toml", "--jobs", "１"], "error: Invalid value for '--jobs': '１' is no whole number from 1 to"),
+        (["run", "small.toml", "--jobs", "9" * 5000], "error: Invalid value for '--jobs': '999"),
+        (
+            ["run", "small.toml", "--cell-cpus", "nan"],
+            "error: Invalid value for '--cell-cpus': 'nan' is no number from",
+        ),
+        (
+            ["run", "small.toml", "--cell-gpus", "inf"],
+            "error: Invalid value for '--cell-gpus': 'inf' is no number from",
+        ),
+        (["run", "small.toml", "--checkpoint-every", "1e99"], "error: Invalid value for '--checkpoint-every': '1e99'"),
+        (["run", "small.toml", "--task-chunk", "0"], "error: Invalid value for '--task-chunk': '0' is no whole number"),
+        (["run", "small.toml", "--budget", "１h"], "error: --budget １h: write a time such as 90s"),
+        (["run", "small.toml", "--shard", "１/2"], "error: --shard １/2: write i/n"),
+        (["run", "many.toml", "--jobs", "999"], "error: --jobs: 999 processes of some 300 MB each are too many"),
+        (["run", "many.toml", "--jobs", "999", "--dry-run"], "error: --jobs: 999 processes of some 300 MB each are"),
+        (["run", "small.toml", "--budget", "1d", "--dry-run"], "error: --budget 1d: write a time such as 90s"),
+        (["run", "folder.toml"], "error: folder.toml is no ordinary file: name a grid's TOML file"),
+        (["run", "latin1.toml"], "error: latin1.toml: cannot be read as TOML: latin1.toml is not UTF-8 text"),
+        (["run", "large.toml"], "error: large.toml: cannot be read as TOML: large.toml has more than the 1,048,576 by"),
+        (["run", "cells.toml"], "error: cells.toml: 20,000 cells are more than 10,000: make several grids of it"),
+        (["run", "key.toml"], "error: key.toml: tasks[0].kkk"),
+        (["run", "escape.toml"], "error: escape.toml: \\u001b[31m\\u202e: unknown key"),
+        (
+            ["run", "small.toml", "--dry-run", "--set", "outer.meta_batch=1000000000"],
+            "error: small: glyphs-5w1s/maml: ou",
+        ),
+        (
+            ["run", "small.toml", "--set", f"test.episodes={2**62}"],
+            "error: small: glyphs-5w1s/maml: test.episodes: draw",
+        ),
+        (["run"], "error: Missing argument 'GRID'"),
+        (["bogus"], "error: No such command 'bogus'"),
+        (["--bogus"], "error: No such option: --bogus"),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(
@@ -226,12 +272,31 @@ def test_wrong_use_is_one_line_and_status_2(
     write_grid(tmp_path, SMALL_GRID.replace("lr = 0.4", "lr = -1"), name="bad")
     write_grid(tmp_path, SMALL_GRID.replace("ways = 5", "ways = 200"), name="wide")
     write_grid(tmp_path, SMALL_GRID.replace("filters = 8", "filters = 0"), name="odd")
+    write_grid(tmp_path, SMALL_GRID.replace("[0, 1]", str(list(range(999)))), name="many")
+    write_grid(tmp_path, SMALL_GRID.replace("[0, 1]", str(list(range(10_000)))), name="cells")
+    write_grid(tmp_path, SMALL_GRID.replace("[network]", "k" * 10**6 + " = 1\n[network]"), name="key")
+    write_grid(tmp_path, '"\\u001b[31m\\u202e" = 1\n' + SMALL_GRID, name="escape")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "latin1.toml").write_bytes(SMALL_GRID.encode() + b"# \xe4")
+    (tmp_path / "large.toml").write_bytes(bytes(2 << 20))
     done = in_process(*arguments)
     assert done.exit_code == 2
     lines = done.stderr.splitlines()
     assert lines[-1].startswith(message), done.stderr
     assert "Traceback" not in done.stderr
     assert sum(line.startswith("error:") for line in lines) == 1
+    assert max(map(len, lines)) < 3000
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_an_empty_share_says_so_and_is_no_error(tmp_path: Path, in_process: InProcess, more: list[str]) -> None:
+    write_grid(tmp_path)
+    done = in_process("run", "small.toml", "--only", "seed=0", "--only", "learner=maml", "--shard", "5/5", *more)
+    assert done.exit_code == 0
+    assert done.stderr == "small: this share is empty, as there are more shares than cells; nothing to run\n"
+    assert not (tmp_path / "results").exists()
 
 
 def test_an_interrupt_keeps_finished_cells_and_the_next_run_goes_on(finished: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Episodes that are written down: read back, they are those that the samplers draw."""
 
+import io
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fewshot_km.grid.frozen_episodes import digest_of_test, episodes_digest
 from fewshot_km.open_episodes import OpenEpisodeSampler
 from tests.grid.made_up import SMALL_GRID, small_grid, write_grid
 from tests.test_episodes import numbered_dataset
+from tests.test_foreign_text import is_harmful
 
 SPEC = TaskSpec(5, 1, 5)
 TWO_TASKS = SMALL_GRID.replace('"glyphs"', '"turned"').replace(
@@ -93,6 +95,20 @@ def test_open_episodes_are_those_of_the_analysis(
     sampler = OpenEpisodeSampler(turned, "test", SPEC, Stream("test-open", 0))
     assert_same(shown, sampler.present(range(expected)))
     assert digest == episodes_digest(turned.digest, SPEC, shown)
+
+
+def test_class_names_command_neither_a_terminal_nor_a_spreadsheet(
+    turned: Dataset, dump: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = turned.bank
+    names = [f"{start}{name}" for start, name in zip("=+-@\t\x1b\u202e" * 99, bank.class_names, strict=False)]
+    hostile = replace(turned, bank=replace(bank, class_names=tuple(names)))
+    monkeypatch.setitem(DATASETS._entries, "turned", lambda data_root: hostile)
+    write_grid(tmp_path, SMALL_GRID.replace('"glyphs"', '"turned"'))
+    text = dump("small.toml").output
+    assert not any(map(is_harmful, text.replace("\n", "").replace("\t", "")))
+    found = pd.read_csv(io.StringIO(text))["class_name"].unique()
+    assert {name[:2] for name in found} == {"'=", "'+", "'-", "'@", "'\t", "\\u"}
 
 
 def test_a_task_must_be_told_where_there_are_several(turned: Dataset, dump: Callable[..., Any], tmp_path: Path) -> None:

@@ -51,6 +51,34 @@ def test_a_forgotten_name_is_noticed(registry: Registry[object]) -> None:
         registry.register(first)  # type: ignore[arg-type]
 
 
+class NotCallable:
+    """No class is called here, but an object of one."""
+
+
+@pytest.mark.parametrize("entry", [NotCallable(), 3, None, dict, max])
+def test_what_cannot_be_called_or_has_no_parameters_is_refused(registry: Registry[object], entry: object) -> None:
+    with pytest.raises(PluginError, match=r"learner 'odd' must be a function or class .* write @register.* above"):
+        registry.register("odd")(entry)
+    assert "odd" not in registry
+
+
+def test_a_default_that_cannot_be_written_is_named_by_its_kind() -> None:
+    holds_itself: list[object] = []
+    holds_itself.append(holds_itself)
+
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    def factory(ring: object = holds_itself, mute: object = Mute()) -> None: ...
+
+    made: Registry[object] = Registry("network", "networks")
+    made.register("f")(factory)
+    assert made.describe_options("f") == "ring = <list>, mute = <Mute>"
+    with pytest.raises(ConfigError, match=r"option 'ring': .* cannot be written to a record"):
+        made.options("f")
+
+
 def test_options_are_those_of_the_signature() -> None:
     def factory(network: object, inner: object, width: int = 3, *, depth: Literal["low", "high"]) -> None: ...
 

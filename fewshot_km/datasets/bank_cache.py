@@ -28,10 +28,12 @@ from fewshot_km.datasets.storage import (
     CACHE_ROOT_VARIABLE,
     DATA_ROOT_VARIABLE,
     cache_root,
+    describe_os_error,
     temporary_file,
     write_text,
 )
 from fewshot_km.errors import DataError
+from fewshot_km.foreign_text import one_line
 
 DAMAGED_SHOWN = 10  # files named in one message
 DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk
@@ -75,8 +77,8 @@ def prepare(label: str, recipe: str, trees: Sequence[FileTree], build: Callable[
             _write_note(note, prepared)
     except OSError as error:
         raise DataError(
-            f"{label} cannot be read or cached: {error}; --data-root or {DATA_ROOT_VARIABLE} names another data root, "
-            f"{CACHE_ROOT_VARIABLE} another cache"
+            f"{label} cannot be read or cached: {describe_os_error(error)}; --data-root or {DATA_ROOT_VARIABLE} names "
+            f"another data root, {CACHE_ROOT_VARIABLE} another cache"
         ) from error
     return prepared
 
@@ -84,7 +86,7 @@ def prepare(label: str, recipe: str, trees: Sequence[FileTree], build: Callable[
 def announce(name: str, prepared: Prepared) -> Dataset:
     """The data set of a prepared bank, each class one view; says in one line on standard error what was found."""
     about = f"; partial: {prepared.partial}" if prepared.partial else ""
-    print(f"{name}: {prepared.found}{about}", file=sys.stderr)
+    print(one_line(f"{name}: {prepared.found}{about}"), file=sys.stderr)
     views = {split: [[name] for name in names] for split, names in prepared.lists.items()}
     splits = make_splits(prepared.bank, views)
     return Dataset(name, prepared.bank, splits, found=prepared.found, partial=prepared.partial)

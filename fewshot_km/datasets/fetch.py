@@ -93,7 +93,7 @@ def _download(url: str, part: Path) -> None:
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:  # a server that knows no ranges sends everything
             length = response.headers.get("Content-Length", "")
-            have, total = 0, int(length) if length.isdigit() else None
+            have, total = 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
         with part.open("ab" if have else "wb") as file, _progress() as progress:
             bar = progress.add_task(part.stem, total=total, completed=have)
             for chunk in response.iter_content(CHUNK_BYTES):
@@ -112,7 +112,10 @@ def _request(url: str, start: int) -> requests.Response:
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
     """First byte and file size out of 'bytes 10-99/100' or 'bytes */100'; None for what is not said."""
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", response.headers.get("Content-Range", ""))
+    number = "[0-9]{1,18}"
+    match = re.fullmatch(
+        rf"bytes (?:({number})-{number}|\*)/(?:({number})|\*)", response.headers.get("Content-Range", "")
+    )
     first, total = match.groups() if match else (None, None)
     return int(first) if first else None, int(total) if total else None
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
 from fewshot_km.datasets.archives import open_tree
 from fewshot_km.datasets.bank_cache import ClassFiles, Prepared, announce, bank_from_files, prepare
@@ -152,15 +152,21 @@ def _read_table(tree: FileTree, table: str) -> tuple[ClassFiles, ClassLists | No
     return ordered, lists, f"files listed in {table}"
 
 
+class _SplitFile(BaseModel):
+    train: list[str]
+    val: list[str]
+    test: list[str]
+
+
 def _read_lists(tree: FileTree, splits: str, files: ClassFiles) -> ClassLists:
     where = f"{tree}: '{splits}'"
     try:
-        known = json.loads(_read_text(tree, splits))
-        lists = {split: [_composed(name) for name in known[split]] for split in SPLIT_NAMES}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f'{where} should hold {{"train": [classes], "val": [...], "test": [...]}}: {describe_error(error)}'
-        ) from error
+        known = _SplitFile.model_validate_json(_read_text(tree, splits)).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise DataError(f'{where} should hold {{"train": [classes], "val": [...], "test": [...]}}: {why}') from None
+    lists = {split: [_composed(name) for name in known[split]] for split in SPLIT_NAMES}
     missing = [name for names in lists.values() for name in names if name not in files]
     if missing:
         raise DataError(f"{where} lists classes without images: {', '.join(missing[:10])}")

@@ -27,6 +27,7 @@ from fewshot_km.datasets.glyph_drawing import (
 from fewshot_km.datasets.splits import make_splits, read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, cache_root
 from fewshot_km.errors import DataError
+from fewshot_km.foreign_text import one_line
 
 GLYPHS_VERSION = 1  # a change of any pixel makes another version: numbers of two versions are not comparable
 GLYPHS_DIGEST = (
@@ -64,7 +65,8 @@ def cached_bank(names: Sequence[str]) -> ImageBank:
     path = cache_root() / f"glyphs-v{GLYPHS_VERSION}-{key}.npy"
     bank = ImageBank.open(path)
     if bank is None:
-        print(f"drawing the data set 'glyphs' ({len(names)} letters), once: kept as {path}", file=sys.stderr)
+        what = f"drawing the data set 'glyphs' ({len(names)} letters), once: kept as {path}"
+        print(one_line(what), file=sys.stderr)
         bank = draw_bank(names)
         try:
             bank.save(path)

@@ -143,7 +143,7 @@ def by_number(
     numbered = {}
     for wnid, files in class_folders(names, suffixes).items():
         stems = {file: PurePosixPath(file).stem.rpartition("_") for file in files}
-        if all(of == wnid and number.isdecimal() for of, _, number in stems.values()):
+        if all(of == wnid and _NUMBER.fullmatch(number) for of, _, number in stems.values()):
             numbered[wnid] = sorted(files, key=lambda file: int(stems[file][2]))
     return _grouped(
         (split, wnid, numbered[wnid][position - 1])
@@ -154,9 +154,12 @@ def by_number(
     )
 
 
+_NUMBER = re.compile("[0-9]{1,18}")
+
+
 def _position(file: str, wnid: str) -> int:
     number = PurePosixPath(file).stem.removeprefix(wnid)
-    return int(number) if number.isdecimal() else 0
+    return int(number) if _NUMBER.fullmatch(number) else 0
 
 
 def _grouped(found: Iterable[tuple[str, str, str]]) -> SplitFiles | None:

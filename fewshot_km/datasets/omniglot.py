@@ -113,7 +113,7 @@ def list_characters(half: FileTree) -> Characters:
     """The drawings of one half, <Alphabet>/characterNN/NNNN_MM.png at any depth; all else is passed over."""
     characters: dict[str, list[str]] = {}
     for member in sorted(half.names, key=lambda m: sort_key(PurePosixPath(m).name)):
-        match = re.search(r"(?:^|/)([^/]+/character\d+)/\d+_\d+\.png$", member)
+        match = re.search(r"(?:^|/)([^/]+/character[0-9]+)/[0-9]+_[0-9]{1,9}\.png$", member)
         if match:
             characters.setdefault(match[1], []).append(member)
     return characters

@@ -1,10 +1,11 @@
 """Where data lies on disk: the user's data root, our cache, and how files get there whole or not at all."""
 
+import errno
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -28,6 +29,18 @@ def cache_root() -> Path:
     """
     named = os.environ.get(CACHE_ROOT_VARIABLE)
     return Path(named).expanduser() if named else user_cache_path("fewshot_km") / "banks"
+
+
+def describe_os_error(error: OSError, path: Path | None = None) -> str:
+    """Which file (`path`, else the one that the error names) and what the system says of it, or what is in its way."""
+    named = path or (Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None)
+    if named is not None and error.errno in (errno.ENOTDIR, errno.EEXIST):
+        with suppress(OSError):
+            for folder in (named, *named.parents):
+                if folder.exists() and not folder.is_dir():
+                    return f"{folder} is a file where a folder is needed"
+    why = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return why if named is None else f"{named}: {why}"
 
 
 @contextmanager

@@ -42,6 +42,14 @@ def make_agenda(name: str, options: RunOptions) -> Agenda:
     return Agenda(grid, store, cells, waiting, failed, [*_changes(waiting, store), *_failures(failed, store)])
 
 
+def nothing_to_run(agenda: Agenda) -> str:
+    """Why no cell is waiting, in a line."""
+    if not agenda.cells:
+        return f"{agenda.grid.name}: this share is empty, as there are more shares than cells; nothing to run"
+    done = "" if agenda.failed else f"all {len(agenda.cells)} cells are done; "
+    return f"{agenda.grid.name}: {done}nothing to run"
+
+
 def _changes(waiting: Sequence[Cell], store: ResultStore) -> list[str]:
     told: dict[tuple[str, str, str], list[str]] = {}
     for cell in waiting:

@@ -4,6 +4,7 @@ All machines must see the results and the data sets at the same paths.
 """
 
 import io
+import re
 import socket
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
@@ -81,7 +82,7 @@ def run_on_ray(
 def _check_reachable(address: str | None) -> None:
     """Raise OSError where nothing listens at host:port, for which Ray itself would wait for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
+    if host and re.fullmatch("[0-9]{1,5}", port) and int(port) < 2**16:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 

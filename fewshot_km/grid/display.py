@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from fewshot_km.engine import Choice
 from fewshot_km.engine import Progress as Iteration
+from fewshot_km.foreign_text import one_line
 from fewshot_km.grid.grid import Cell
 
 PLAIN_PERIOD_SECONDS = 10.0  # between lines where there is no terminal: often enough to see life, short logs
@@ -144,7 +145,7 @@ class GridDisplay:
     def _say(self, cell: Cell, text: str) -> None:
         running = self._running.get(str(cell))
         number = f"[{running.number}/{self._cells}] " if running else ""
-        self._console.print(f"{number}{cell}: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{number}{cell}: {one_line(text)}", markup=False, highlight=False, soft_wrap=True)
 
 
 class QuietDisplay:
@@ -161,7 +162,7 @@ class QuietDisplay:
 
     def warned(self, cell: Cell, text: str) -> None:
         """A line."""
-        print(f"{cell}: {text}", file=sys.stderr, flush=True)
+        print(f"{cell}: {one_line(text)}", file=sys.stderr, flush=True)
 
     def compiling(self, cell: Cell, seconds: float) -> None:
         """Nothing."""
@@ -180,7 +181,7 @@ class QuietDisplay:
 
     def cell_failed(self, cell: Cell, reason: str) -> None:
         """A line."""
-        print(f"{cell}: FAILED: {reason}", file=sys.stderr, flush=True)
+        self.warned(cell, f"FAILED: {reason}")
 
     def cell_lost(self, cell: Cell, reason: str) -> None:
         """A line."""
@@ -214,7 +215,7 @@ class JsonDisplay:
 
     def warned(self, cell: Cell, text: str) -> None:
         """An object."""
-        self._write("warning", cell, text=text)
+        self._write("warning", cell, text=one_line(text))
 
     def compiling(self, cell: Cell, seconds: float) -> None:
         """An object."""
@@ -238,11 +239,11 @@ class JsonDisplay:
 
     def cell_failed(self, cell: Cell, reason: str) -> None:
         """An object."""
-        self._write("failed", cell, reason=reason)
+        self._write("failed", cell, reason=one_line(reason))
 
     def cell_lost(self, cell: Cell, reason: str) -> None:
         """An object."""
-        self._write("lost", cell, reason=reason)
+        self._write("lost", cell, reason=one_line(reason))
 
     def cell_skipped(self, cell: Cell, reason: str) -> None:
         """An object."""
@@ -251,7 +252,7 @@ class JsonDisplay:
     def _write(self, event: str, cell: Cell, **facts: Any) -> None:
         seconds = round(time.monotonic() - self._began, 1)
         line = {"event": event, "cell": str(cell), "seconds": seconds} | facts
-        print(json.dumps(line, ensure_ascii=False), file=self._file, flush=True)
+        print(json.dumps(line), file=self._file, flush=True)
 
 
 class _Clock:

@@ -4,11 +4,13 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from fewshot_km.engine import choose_engine
 from fewshot_km.engine.memory import peak_bytes
 from fewshot_km.engine.ranks import ALONE
+from fewshot_km.errors import ConfigError
 from fewshot_km.grid.analysis import steps_asked
 from fewshot_km.grid.cell_parts import delta_size, make_learner, make_streams
 from fewshot_km.grid.grid import Cell
@@ -45,7 +47,13 @@ def estimate(
             kind = (cell.task, cell.learner)
             if kind not in measured:
                 on_kind(cell)
-                measured[kind] = pool.submit(_measure, workplace, cell, ranks).result()
+                try:
+                    measured[kind] = pool.submit(_measure, workplace, cell, ranks).result()
+                except BrokenProcessPool:
+                    raise ConfigError(
+                        f"{cell}: the process that measured it was killed, as where memory runs out: lower "
+                        "outer.meta_batch or --task-chunk, or make the network smaller"
+                    ) from None
     return [_for_cell(cell, measured[cell.task, cell.learner], workplace, ranks) for cell in cells]
 
 

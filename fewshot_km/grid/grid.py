@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from fewshot_km.datasets import DATASETS
-from fewshot_km.errors import ConfigError, FewshotError, UnknownNameError
+from fewshot_km.datasets.storage import read_text_bounded
+from fewshot_km.errors import ConfigError, DataError, FewshotError, UnknownNameError
 from fewshot_km.grid.changes import differences
 from fewshot_km.grid.config import (
     CellConfig,
@@ -27,6 +28,7 @@ from fewshot_km.grid.config import (
 )
 from fewshot_km.grid.mistakes import Place, dotted, explain
 from fewshot_km.grid.protocols import Protocol, find_protocol
+from fewshot_km.grid.toml_text import parse_toml
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
 from fewshot_km.registry import did_you_mean
@@ -41,6 +43,9 @@ SECTIONS: dict[str, type[Section]] = {
 """Tables that may stand at the top of a grid file and, for what differs, inside a task or a learner."""
 
 SHARED_BY_LEARNERS = ("validation", "test")
+
+MOST_BYTES = 1 << 20  # of a grid file: as many cells as there may be, with a line each, are not half of it
+MOST_CELLS = 10_000  # a minute each would take a week; the largest grids of papers have hundreds
 
 # what else lies beside the folders of tasks and of learners
 _TAKEN = "figures|jobs|tensorboard|(?:table|report|tuning|test_examples)[.].*"
@@ -116,6 +121,8 @@ def find_grid(name: str) -> Path:
     if path.suffix == ".toml":
         if path.is_file():
             return path
+        if path.exists():
+            raise ConfigError(f"{path} is no ordinary file: name a grid's TOML file")
         raise UnknownNameError(f"there is no grid file {path}: check the path")
     known = f"{did_you_mean(name, shipped)}shipped grids: {', '.join(shipped)}"
     raise UnknownNameError(f"unknown grid '{name}': {known}; or give the path of a .toml file")
@@ -130,8 +137,8 @@ def load_grid(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = No
     if unknown := sorted(set(overrides) - set(SECTIONS)):
         raise ConfigError(f"--set {unknown[0]}.: unknown section; allowed: {', '.join(SECTIONS)}")
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raw = parse_toml(read_text_bounded(path, MOST_BYTES))
+    except (DataError, ConfigError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path.name}: cannot be read as TOML: {error}") from error
     try:
         grid = GridFile.model_validate(raw)
@@ -141,6 +148,9 @@ def load_grid(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = No
         raise ConfigError(f"{path.name}: seeds: each seed once; got {grid.seeds}")
     if not _LABEL.fullmatch(path.stem):
         raise ConfigError(f"{path.name}: the file's name {_LABEL_RULE}")
+    count = len(grid.tasks) * len(grid.learners) * len(grid.seeds)
+    if count > MOST_CELLS:
+        raise ConfigError(f"{path.name}: {count:,} cells are more than {MOST_CELLS:,}: make several grids of it")
     cells: list[Cell] = []
     taken: dict[str, str] = {}
     for t, task in enumerate(grid.tasks):

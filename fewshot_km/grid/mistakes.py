@@ -32,7 +32,11 @@ def explain(error: ValidationError, model: type[BaseModel], locate: Callable[[Pl
 
 def dotted(place: Place) -> str:
     """As a person writes it: tasks[0].ways."""
-    return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in place).lstrip(".")
+    return "".join(f"[{part}]" if _is_position(part) else f".{part}" for part in place).lstrip(".")
+
+
+def _is_position(part: str) -> bool:
+    return part.isascii() and part.isdecimal()
 
 
 def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel]:
@@ -49,7 +53,7 @@ def _keys(model: type[BaseModel], place: Place) -> Place:
     kept: list[str] = []
     inside: type[BaseModel] | None = model
     for part in place:
-        if inside is None and not part.isdigit():
+        if inside is None and not _is_position(part):
             break
         kept.append(part)
         field = inside.model_fields.get(part) if inside else None

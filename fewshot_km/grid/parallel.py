@@ -24,6 +24,19 @@ POLL_SECONDS = 0.2  # between looks at a signal or a budget; nobody reads faster
 PATIENCE_SECONDS = 60.0  # for workers that are to keep their state and end: an iteration takes a few at most
 
 
+MOST_JOBS_A_CORE = 2  # one waits while another reads or writes; beyond, they only take each other's memory
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise ConfigError for more processes than this machine's cores can serve."""
+    cores = os.cpu_count() or 1
+    if jobs > MOST_JOBS_A_CORE * cores:
+        raise ConfigError(
+            f"--jobs: {jobs} processes of some 300 MB each are too many for {cores} cores: "
+            f"{MOST_JOBS_A_CORE * cores} at most"
+        )
+
+
 def run_parallel(waiting: Sequence[Cell], workplace: Workplace, jobs: int, stop: Stop, display: Display) -> Outcomes:
     """Run cells in `jobs` processes; raises FewshotError and OSError as they do, and StoppedRun when all have ended.
 

@@ -10,6 +10,7 @@ from fewshot_km.errors import ConfigError, DataError, FewshotError, PluginError,
 from fewshot_km.grid.cell_parts import make_learner, make_streams
 from fewshot_km.grid.cell_work import CellWorker, Outcome
 from fewshot_km.grid.grid import Cell, Grid
+from fewshot_km.grid.sizes import Memory, check_sizes, memory_here
 from fewshot_km.grid.store import ResultStore
 
 
@@ -45,12 +46,16 @@ def run_grid(grid: Grid, waiting: Sequence[Cell], worker: CellWorker) -> Outcome
     return outcomes
 
 
-def check_cells(grid: Grid, waiting: Sequence[Cell], worker: CellWorker) -> None:
-    """Raise FewshotError for whatever is wrong with the waiting cells or their data."""
+def check_cells(grid: Grid, waiting: Sequence[Cell], worker: CellWorker, *, is_here: bool = True) -> None:
+    """Raise FewshotError for whatever is wrong with the waiting cells or their data.
+
+    `is_here`: whether they will run on this machine, whose memory bounds their numbers.
+    """
+    memory = memory_here(worker.team.device) if is_here else Memory()
     datasets = {str(cell.config.task.dataset): worker.dataset(cell.config.task.dataset) for cell in waiting}
     _check_same_data(grid, datasets, worker.store)
     for cell in {(cell.task, cell.learner): cell for cell in waiting}.values():
-        _check_buildable(grid, cell, datasets[str(cell.config.task.dataset)])
+        _check_buildable(grid, cell, datasets[str(cell.config.task.dataset)], memory)
 
 
 def _check_same_data(grid: Grid, datasets: Mapping[str, Dataset], store: ResultStore) -> None:
@@ -64,11 +69,12 @@ def _check_same_data(grid: Grid, datasets: Mapping[str, Dataset], store: ResultS
             )
 
 
-def _check_buildable(grid: Grid, cell: Cell, dataset: Dataset) -> None:
+def _check_buildable(grid: Grid, cell: Cell, dataset: Dataset, memory: Memory) -> None:
     where = f"{grid.name}: {cell.task}/{cell.learner}"
     try:
+        make_streams(cell.config, dataset, torch.device("cpu"))  # first: as many ways as there are classes at most
+        check_sizes(cell.config, dataset, memory)
         learner = make_learner(cell.config, dataset)
-        make_streams(cell.config, dataset, torch.device("cpu"))
     except FewshotError as error:
         raise type(error)(f"{where}: {error}") from error
     except Exception as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.toml_text import parse_toml
 
 FILTERS = ("task", "learner", "seed", "dataset", "ways", "shots")
 
@@ -49,7 +50,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
     """`key=value` texts as the keys and values that a grid file would hold; a value that is no TOML is a text.
 
-    Raises ConfigError for one without a key.
+    Raises ConfigError for one without a key, and for a value beyond the bounds of `parse_toml`.
     """
     pairs = {}
     for text in texts:
@@ -57,15 +58,19 @@ def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
         if not (key.strip() and equals):
             raise ConfigError(f"{option} {text}: write KEY=VALUE")
         try:
-            pairs[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            parsed = parse_toml(f"value = {value}")
         except tomllib.TOMLDecodeError:
-            pairs[key.strip()] = value
+            parsed = {}
+        except ConfigError as error:
+            raise ConfigError(f"{option} {key.strip()}: {error}") from None
+        pairs[key.strip()] = parsed["value"] if list(parsed) == ["value"] else value  # not more than the value
     return pairs
 
 
 def parse_duration(text: str) -> float:
     """Seconds of 90s, 30m, 2h or 1h30m; raises ConfigError for anything else."""
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
+    part = "([0-9]{1,6})"  # a million hours is more than a century
+    match = re.fullmatch(f"(?:{part}h)?(?:{part}m)?(?:{part}s)?", text.strip())
     if not match or not any(match.groups()):
         raise ConfigError(f"--budget {text}: write a time such as 90s, 30m, 2h or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
@@ -79,7 +84,7 @@ def _value(cell: Cell, key: str) -> str:
 
 
 def _share(cells: list[Cell], shard: str) -> list[Cell]:
-    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    match = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", shard)  # more shares than any grid has cells
     number, count = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= count:
         raise ConfigError(f"--shard {shard}: write i/n with i from 1 to n, such as 2/8")

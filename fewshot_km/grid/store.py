@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.torch import save
 
-from fewshot_km.datasets.storage import write_bytes, write_text
+from fewshot_km.datasets.storage import describe_os_error, write_bytes, write_text
 from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.analysis import Analysis
@@ -57,8 +57,8 @@ class ResultStore:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            why = error.strerror or error
-            raise ConfigError(f"results cannot be kept in {self.folder}: {why}; name another with --results") from error
+            why = describe_os_error(error, self.folder)
+            raise ConfigError(f"results cannot be kept in {self.folder}: {why}; --results names another") from error
 
     def unfinished(self, cell: Cell) -> UnfinishedCell:
         """Where a cell of the present settings keeps what it goes on from."""

@@ -1,5 +1,6 @@
 """Two folders of results beside each other: what changed in the settings, and what that did, paired by episode."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def _cells(folder: Path) -> dict[tuple[str, str], dict[int, StoredCell]]:
     found: dict[tuple[str, str], dict[int, StoredCell]] = {}
     for record in sorted(folder.glob("*/*/seed*/record.json")):
         seed = record.parent.name.removeprefix("seed")
-        if seed.isdecimal():  # not one of other settings that was set aside
+        if re.fullmatch("[0-9]{1,19}", seed):  # not one of other settings that was set aside
             task, learner = record.parts[-4:-2]
             found.setdefault((task, learner), {})[int(seed)] = read_folder(record.parent)
     if not found:

@@ -7,6 +7,7 @@ import io
 from pylatexenc.latexencode import RULE_DICT, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 from tabulate import tabulate
 
+from fewshot_km.foreign_text import csv_field, one_line
 from fewshot_km.reporting.table import Entry, Table
 
 WIDE = 7  # columns that fit a page of text in its usual size
@@ -49,6 +50,7 @@ def _markdown_entry(entry: Entry) -> str:
 
 
 def _escape_markdown(text: str) -> str:
+    text = one_line(text)
     for character in "\\|*`<[":
         text = text.replace(character, f"\\{character}")
     return " ".join(text.split())
@@ -88,7 +90,7 @@ def _latex_entry(entry: Entry) -> str:
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it is written here; a question mark for letters that its standard fonts lack."""
-    known = "".join(letter if letter < "\u0250" or letter in "−–≤≥…" else "?" for letter in text)
+    known = "".join(letter if letter < "\u0250" or letter in "−–≤≥…" else "?" for letter in one_line(text))
     return str(_TO_LATEX.unicode_to_latex(known))
 
 
@@ -101,7 +103,7 @@ def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.header)
-    writer.writerows([entry.text for entry in row] for row in table.rows)
+    writer.writerows([csv_field(entry.text) for entry in row] for row in table.rows)
     return text.getvalue()
 
 
@@ -113,21 +115,25 @@ def to_html(tables: list[Table]) -> str:
 def html_table(table: Table) -> str:
     """One table with its notes; every text is escaped."""
     head = "".join(
-        f'<th scope="col"{_align(place, table)}>{html.escape(name)}</th>' for place, name in enumerate(table.header)
+        f'<th scope="col"{_align(place, table)}>{_escape_html(name)}</th>' for place, name in enumerate(table.header)
     )
-    parts = [f"<table><caption>{html.escape(table.title)}</caption>", f"<thead><tr>{head}</tr></thead>"]
+    parts = [f"<table><caption>{_escape_html(table.title)}</caption>", f"<thead><tr>{head}</tr></thead>"]
     for section in table.sections:
         parts.append("<tbody>")
         if section.title:
-            title = html.escape(section.title)
+            title = _escape_html(section.title)
             parts.append(f'<tr><th colspan="{len(table.header)}" scope="rowgroup">{title}</th></tr>')
         for row in section.rows:
             cells = "".join(f"<td{_align(place, table)}>{_html_entry(entry)}</td>" for place, entry in enumerate(row))
             parts.append(f"<tr>{cells}</tr>")
         parts.append("</tbody>")
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{_escape_html(note)}</li>" for note in table.notes)
     parts.append("</table>" + (f"<ul>{notes}</ul>" if notes else ""))
     return "\n".join(parts)
+
+
+def _escape_html(text: str) -> str:
+    return html.escape(one_line(text))
 
 
 def _align(place: int, table: Table) -> str:
@@ -135,5 +141,5 @@ def _align(place: int, table: Table) -> str:
 
 
 def _html_entry(entry: Entry) -> str:
-    text = html.escape(entry.text)
+    text = _escape_html(entry.text)
     return f"<b>{text}</b>" if entry.is_bold else text

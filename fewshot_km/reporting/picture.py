@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fewshot_km.datasets.storage import write_bytes
+from fewshot_km.foreign_text import visible
 from fewshot_km.reporting.picture_style import house_style
 
 CAPTIONS = "captions.md"
@@ -53,7 +54,7 @@ def save_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
             write_bytes(written[-1], content)
     if pictures:
         written.append(folder / CAPTIONS)
-        captions = (f"**{one.title}** (`{one.name}`). {one.caption}\n" for one in pictures)
+        captions = (visible(f"**{one.title}** (`{one.name}`). {one.caption}\n") for one in pictures)
         write_bytes(written[-1], "\n".join(captions).encode())
     return written
 
@@ -68,6 +69,7 @@ NO_ORIGIN: dict[str, dict[str, Any]] = {
 
 def _render(picture: Picture, ending: str, **metadata: str) -> bytes:
     content = BytesIO()
+    metadata = {name: visible(text) for name, text in metadata.items()}
     dpi = min(200, MOST_DOTS / picture.figure.get_figheight())
     with house_style():
         picture.figure.savefig(content, format=ending, dpi=dpi, metadata=NO_ORIGIN[ending] | metadata)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fewshot_km.foreign_text import csv_text
 from fewshot_km.grid import Grid, ResultStore
 from fewshot_km.reporting.comparisons import Contrasts, Ranking, contrast_all, rank_methods
 from fewshot_km.reporting.frame import results_frame
@@ -61,7 +62,7 @@ class Report:
 
     def csv(self) -> str:
         """The frame as CSV."""
-        return str(self.frame().to_csv(index=False, lineterminator="\n"))
+        return csv_text(self.frame())
 
 
 def make_report(grid: Grid, store: ResultStore, others: Sequence[Path] = (), kind: Kind | None = None) -> Report:

@@ -10,10 +10,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fewshot_km.datasets import Dataset
+from fewshot_km.datasets.storage import whole_file
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.foreign_text import one_line
 
 DOTS_PER_INCH = 150
 SMALLEST_IMAGE = 68  # dots on either side: a 28x28 image is shown at more than twice its size
+MOST_LETTERS = 200  # of a class name: as wide as the widest sheet
 SHEET_COLUMNS = 20  # images of a class on a sheet: all of a character's drawings, a sample of larger classes
 
 
@@ -56,15 +59,24 @@ def _draw(images: npt.NDArray[np.uint8], names: Sequence[str], title: str, gaps:
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_yticks((np.arange(rows) + 0.5) * (height + 2), [name.replace("$", r"\$") for name in names], fontsize=8)
+    axes.set_yticks(
+        (np.arange(rows) + 0.5) * (height + 2),
+        [one_line(name, MOST_LETTERS).replace("$", r"\$") for name in names],
+        fontsize=8,
+    )
     axes.set_xticks([])
     axes.tick_params(length=0)
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(one_line(title).replace("$", r"\$"), fontsize=9, loc="left")
     for gap in gaps:
         axes.axvline(gap * (width + 2) - 0.5, color="tab:orange", linewidth=2)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box, where no font has a name's letters
         # tight: around names and title too, however long they are
-        figure.savefig(
-            out, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Date": None} if out.suffix == ".svg" else None
-        )
+        with whole_file(out) as part:
+            figure.savefig(
+                part,
+                format=out.suffix[1:],
+                dpi=DOTS_PER_INCH,
+                bbox_inches="tight",
+                metadata={"Date": None} if out.suffix == ".svg" else None,
+            )

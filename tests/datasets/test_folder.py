@@ -263,6 +263,8 @@ def test_neither_listing_order_nor_the_file_systems_spelling_changes_anything(
             "may say train, val or test, not 'valid'",
         ),
         (animals() | {"s.json": b"{"}, {"splits": "s.json"}, "'s.json' should hold"),
+        (animals() | {"s.json": b"[" * 100_000}, {"splits": "s.json"}, "'s.json' should hold .*recursion"),
+        (animals() | {"s.json": b'{"train": ' + b"9" * 5000}, {"splits": "s.json"}, "'s.json' should hold"),
         (animals() | {"s.json": b'{"train": [], "val": []}'}, {"splits": "s.json"}, "'s.json' should hold"),
         (
             animals() | {"s.json": b'{"train": [1], "val": [], "test": []}'},

@@ -12,6 +12,7 @@ from fewshot_km.datasets.storage import (
     DATA_ROOT_VARIABLE,
     cache_root,
     default_data_root,
+    describe_os_error,
     read_bytes_bounded,
     read_text_bounded,
     whole_file,
@@ -92,6 +93,64 @@ def test_a_failed_block_leaves_the_old_content_and_nothing_else(
         write_half()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def special(path: Path, kind: str) -> Path:
+    """Something at `path` that is no text."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "nowhere":
+        path.symlink_to(path.with_name("gone"))
+    elif kind == "latin1":
+        path.write_bytes("ä".encode("latin1"))
+    elif kind == "large":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)  # takes no room
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("folder", "is no file, but a folder, a pipe or a device"),
+        ("fifo", "is no file, but"),
+        ("device", "is no file, but"),
+        ("nowhere", "cannot be read"),
+        ("nothing", "cannot be read"),
+        ("latin1", "is no text in UTF-8"),
+        ("large", "has 1,099,511,627,776 bytes, and no such file needs more than 10"),
+    ],
+)
+def test_what_is_no_short_text_is_refused_at_once(tmp_path: Path, kind: str, why: str) -> None:
+    with pytest.raises(DataError, match=f"file.txt: {why}"):
+        read_text_bounded(special(tmp_path / "file.txt", kind), 10)
+
+
+def test_a_short_text_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_bytes(b"\xef\xbb\xbf" + "ä\r\nbcde".encode())
+    assert read_text_bounded(tmp_path / "file.txt", 11) == "ä\r\nbcde"
+    with pytest.raises(DataError, match="no such file needs more than 10"):
+        read_text_bounded(tmp_path / "file.txt", 10)
+
+
+def test_an_error_of_the_system_names_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for attempt in (
+        lambda: (tmp_path / "file" / "a" / "b").mkdir(parents=True),
+        lambda: (tmp_path / "file" / "c").open("w"),
+        lambda: (tmp_path / "file").mkdir(),
+    ):
+        with pytest.raises(OSError, match="file") as caught:
+            attempt()
+        assert describe_os_error(caught.value) == f"{tmp_path / 'file'} is a file where a folder is needed"
+    with pytest.raises(OSError, match="gone") as caught:
+        (tmp_path / "gone").open()
+    assert describe_os_error(caught.value) == f"{tmp_path / 'gone'}: No such file or directory"
+    assert describe_os_error(OSError("two\nlines"), tmp_path) == f"{tmp_path}: two lines"
 
 
 def test_writers_at_the_same_time_never_mix(tmp_path: Path) -> None:

@@ -81,3 +81,13 @@ def test_a_cluster_that_is_not_there_is_one_error(tmp_path: Path, arguments: lis
     done = fewshot_km(*RUN, *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(message)
+    assert not (tmp_path / "results").exists()  # no empty folder is left
+
+
+def test_parameters_that_submitit_refuses_leave_nothing(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    slurm = ("--runner", "slurm", "--slurm", "cluster=local", "--slurm", "no_such=1")
+    done = fewshot_km(*RUN, *slurm, "--results", "a/b", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: --runner slurm: the jobs cannot be queued: NameError")
+    assert not (tmp_path / "a").exists()

@@ -1,6 +1,8 @@
 """What a user sees while a grid runs: bars on a terminal, lines elsewhere."""
 
 import io
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ from rich.console import Console
 from fewshot_km.engine import Progress
 from fewshot_km.grid import Grid
 from fewshot_km.grid import display as display_module
-from fewshot_km.grid.display import GridDisplay
+from fewshot_km.grid.display import GridDisplay, JsonDisplay, QuietDisplay
 from tests.grid.made_up import small_grid
+from tests.test_foreign_text import is_harmful
 
 SUMMARY = {
     "test_accuracy": 0.87654,
@@ -49,6 +52,30 @@ def test_what_stays_is_a_line_for_each_cell(grid: Grid, terminal: bool) -> None:
     assert "[1/2] glyphs-5w1s/maml/seed0: test accuracy 87.65 % over 5 episodes" in shown
     assert "best validation at iteration 2; trained 1 h 02 min, tested 1 min 01 s" in shown
     assert "[2/2] glyphs-5w1s/km-maml/seed0: FAILED: the outer loss became nan [/]" in shown
+
+
+@pytest.mark.parametrize("kind", ["terminal", "plain", "quiet", "json"])
+def test_what_others_say_commands_no_terminal(grid: Grid, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file, cell, text = io.StringIO(), grid.cells[0], "\x1b]0;owned\x07 \u202eneddih\x9b2J\nsecond line " + "x" * 10_000
+    console = Console(file=file, force_terminal=False, width=160)
+    display = {
+        "terminal": GridDisplay(2, Console(file=file, force_terminal=True, width=160)),
+        "plain": GridDisplay(2, console),
+        "quiet": QuietDisplay(),
+        "json": JsonDisplay(file),
+    }[kind]
+    with display:
+        display.warned(cell, text)
+        display.cell_lost(cell, text)
+        display.cell_failed(cell, text)
+    shown = file.getvalue() + capsys.readouterr().err
+    ours = re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]|\r", "", shown)  # a terminal's bars are drawn with commands of our own
+    assert not any(map(is_harmful, ours.replace("\n", "")))
+    said = [json.loads(line) for line in shown.splitlines()] if kind == "json" else None
+    for line in [event.get("text") or event["reason"] for event in said] if said else ours.splitlines():
+        assert not line or "\\u001b]0;owned\\u0007 \\u202eneddih\\u009b2J second line xx" in line or kind == "terminal"
+        assert len(line) < 3000
+    assert ours.count("neddih") == 3
 
 
 def test_a_terminal_shows_bars_with_loss_accuracy_rate_and_the_test(grid: Grid) -> None:

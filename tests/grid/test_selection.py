@@ -52,6 +52,8 @@ def test_shares_are_disjoint_and_whole(grid: Grid, shares: int) -> None:
         ([], "0/2", "--shard 0/2: write i/n with i from 1 to n"),
         ([], "3/2", "--shard 3/2"),
         ([], "half", "--shard half"),
+        ([], "１/2", "--shard １/2"),
+        ([], "1/" + "9" * 5000, "--shard 1/9"),
     ],
 )
 def test_what_selects_nothing_is_an_error(grid: Grid, only: list[str], shard: str | None, message: str) -> None:
@@ -66,7 +68,7 @@ def test_times(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "90", "1d", "m", "-5m", "1.5h"])
+@pytest.mark.parametrize("text", ["", "90", "1d", "m", "-5m", "1.5h", "９s", "²h", "9" * 5000 + "h"])
 def test_other_times_are_errors(text: str) -> None:
     with pytest.raises(ConfigError, match="write a time such as 90s"):
         parse_duration(text)
@@ -96,6 +98,10 @@ def test_set_replaces_a_setting_of_every_cell_whoever_made_it(tmp_path: Path) ->
         ("innr.lr=1", "--set innr.: unknown section; allowed: network, inner"),
         ("inner.lr=fast", "small.toml: --set inner.lr: "),
         ("inner.rate=1", "--set inner.rate: unknown key"),
+        ("inner.train_steps=" + "9" * 5000, "--set inner.train_steps: a whole number has more than 64 bits"),
+        ("inner.train_steps=１", "--set inner.train_steps: '１': input should be a valid integer"),
+        ("inner.train_steps=" + "[" * 900 + "]" * 900, "--set inner.train_steps: tables or lists stand in one another"),
+        ("inner.train_steps=1\nx=2", "--set inner.train_steps: .*valid integer"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, setting: str, message: str) -> None:

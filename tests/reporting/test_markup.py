@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pylatexenc.latexwalker import LatexWalker
 
 from fewshot_km.reporting.markup import escape_latex, to_csv, to_html, to_latex, to_markdown
 from fewshot_km.reporting.table import Entry, Section, Table
+from tests.test_foreign_text import is_harmful
 
 HOSTILE = "a&b_50%$x$#{y}~^\\z|<script>alert('1')</script>\"*[l](u)`é≥"
 TABLE = Table(
@@ -104,3 +106,15 @@ def test_markdown_keeps_its_columns() -> None:
 def test_a_table_without_rows_is_its_notes() -> None:
     empty = Table("Ranks", ("method", "mean rank"), (), ("none: too few tasks.",))
     assert to_markdown([empty]) == "## Ranks\n\n- none: too few tasks.\n"
+
+
+UNSEEN = "\x1b]0;x\x07 \u202edlrow \x9b31m"
+
+
+@pytest.mark.parametrize("write", [to_markdown, to_latex, to_csv, to_html])
+def test_no_character_reaches_a_file_that_a_terminal_would_act_on(write: Callable[[list[Table]], str]) -> None:
+    hostile = Table(UNSEEN, ("a", "b"), (Section(UNSEEN, ((Entry(UNSEEN), Entry(UNSEEN, True)),)),), (UNSEEN,))
+    written = write([hostile])
+    assert not any(map(is_harmful, written.replace("\n", "")))
+    shown = LatexNodes2Text().latex_to_text(written) if write is to_latex else written.replace("\\\\", "\\")
+    assert shown.count("u202edlrow") == (2 if write is to_csv else 5)

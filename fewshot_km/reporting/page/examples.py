@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from markupsafe import Markup
 from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fewshot_km.datasets.storage import read_bytes_bounded, read_text_bounded
 from fewshot_km.errors import DataError
+from fewshot_km.foreign_text import visible
 from fewshot_km.grid.example_images import FACTS, STEM
 from fewshot_km.reporting.grid_results import GridResults, Score
-from fewshot_km.reporting.page.visible import visible
 
 MEDIA = {f"{STEM}.png": "image/png", f"{STEM}.jpg": "image/jpeg"}  # what a sheet may be: no other file is read
 MOST_BYTES = 2**26  # a sheet of large photographs has some megabytes
@@ -61,7 +62,7 @@ class Viewer:
 
     task: str
     facts: SheetFacts
-    image: str
+    image: Markup
     answers: Mapping[str, Mapping[int, tuple[tuple[int, ...], ...]]]
     missing: tuple[str, ...]
 
@@ -113,7 +114,7 @@ def _fits(answers: Sequence[int], facts: SheetFacts) -> bool:
     return len(answers) == facts.ways * facts.queries and all(-1 <= label < facts.ways for label in answers)
 
 
-def _data_uri(path: Path, facts: SheetFacts) -> str:
+def _data_uri(path: Path, facts: SheetFacts) -> Markup:
     try:
         content = read_bytes_bounded(path, MOST_BYTES)
         with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
@@ -123,7 +124,7 @@ def _data_uri(path: Path, facts: SheetFacts) -> str:
     columns, rows = facts.shots + facts.queries_shown, len(facts.episodes) * facts.ways
     if size != (columns * facts.width, rows * facts.height) or kind != MEDIA[path.name]:
         raise _damaged(path, f"it has {size[0]}x{size[1]} pixels, which {FACTS} does not tell of")
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
 def _damaged(path: Path, why: str) -> DataError:

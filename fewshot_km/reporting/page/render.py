@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fewshot_km.foreign_text import one_line
 from fewshot_km.grid import Grid, shipped_grids
 from fewshot_km.reporting.page.cells import CellFacts, cell_facts
 from fewshot_km.reporting.page.examples import Viewer, task_viewer, viewer_data
-from fewshot_km.reporting.page.visible import visible
 from fewshot_km.reporting.picture import Picture, svg_text
 from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.table import Table
@@ -63,7 +63,7 @@ def _environment() -> Environment:
         loader=PackageLoader("fewshot_km.reporting", FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=visible,
+        finalize=lambda value: one_line(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -71,9 +71,9 @@ def _environment() -> Environment:
     return environment
 
 
-def _data_uri(picture: Picture) -> str:
+def _data_uri(picture: Picture) -> Markup:
     """The picture as an image: a browser runs no script in one, whatever stands in it."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg_text(picture).encode()).decode()}"
+    return Markup(f"data:image/svg+xml;base64,{base64.b64encode(svg_text(picture).encode()).decode()}")
 
 
 def _file(name: str) -> str:
