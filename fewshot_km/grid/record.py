@@ -71,8 +71,10 @@ class Libraries(TypedDict):
 class Executions(TypedDict):
     """How tasks were run."""
 
+    training: str
     testing: str
-    task_chunk: Annotated[int, Field(ge=1, lt=2**63)] | None
+    training_chunk: Annotated[int, Field(ge=1, lt=2**63)]
+    testing_chunk: Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class Environment(TypedDict):

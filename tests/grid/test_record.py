@@ -16,7 +16,7 @@ from fewshot_km.grid import Grid, ResultStore
 from fewshot_km.grid.agenda import make_agenda
 from fewshot_km.grid.analysis import Analysis, LayerKernels, StepAccuracies
 from fewshot_km.grid.options import RunOptions
-from fewshot_km.grid.record import read_failure, read_record
+from fewshot_km.grid.record import Results, read_failure, read_record
 from tests.grid.made_up import small_grid, store_result
 from tests.hostile import DEEP, LONG, check_end, invoked, mistaken_bytes, mistaken_json, places
 
@@ -86,7 +86,7 @@ def grid(tmp_path: Path) -> Grid:
 
 def needed(record: Any) -> list[tuple[str, ...]]:
     """The places of a record that readers rely on."""
-    optional = {"adapted_parameters", "dataset_partial", "test_episodes_digest", "files"}
+    optional = {"dataset_partial", "test_episodes_digest", "files", *Results.__optional_keys__}
     inside = ("config", "results", "environment", "task", "test", "libraries")
     return [
         place
