@@ -94,9 +94,6 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(f"{path}, line {reader.line_num}: not as many fields as the first line names")
-            hidden = [letter for value in row.values() for letter in value if not letter.isprintable()]
-            if hidden:  # neither a message nor a table could show it
-                raise DataError(f"{path}, line {reader.line_num}: holds U+{ord(hidden[0]):04X}: leave it out")
             yield reader.line_num, row
     except csv.Error as error:
         raise DataError(f"{path}: cannot be read as a CSV file in UTF-8: {error}") from error

@@ -11,6 +11,7 @@ from fewshot_km.reporting.published import CheckedClaim, Claim
 from fewshot_km.reporting.report import make_report
 from fewshot_km.reporting.statistics import compare_paired
 from fewshot_km.reporting.verdicts import best_sentence, claim_sentence, contrast_sentence, ranking_sentences
+from tests.grid.made_up import store_result
 from tests.reporting.made_up import made_up_store
 
 BASE = np.linspace(0.4, 0.6, 600)
@@ -49,16 +50,13 @@ def test_five_seeds_speak_of_algorithms() -> None:
     assert sentence.endswith("This compares the algorithms, as they are set here.")
 
 
-@pytest.mark.parametrize("shift", [0.2, 0.0])
+@pytest.mark.parametrize("shift", [0.09, 0.0])
 def test_the_best_of_a_task_and_its_equals(tmp_path: Path, shift: float) -> None:
     grid, store = made_up_store(tmp_path)
     for cell in grid.cells:
         if (cell.task, cell.learner) == ("glyphs-5w5s", "anil"):
-            path = store.cell_folder(cell) / "test_episodes.csv"
             maml = store.read(grid.cells[6 + cell.seed]).accuracies
-            path.write_text(
-                "episode,accuracy\n" + "".join(f"{i},{a + shift * (0.8 + 0.4 * (i % 2))}\n" for i, a in enumerate(maml))
-            )
+            store_result(store, cell, maml + shift * (0.8 + 0.4 * (np.arange(len(maml)) % 2)))
     report = make_report(grid, store)
     sentence = best_sentence(report.results, report.contrasts, "glyphs-5w5s")
     if shift:
