@@ -138,7 +138,9 @@ def load_grid(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = No
         raise ConfigError(f"--set {unknown[0]}.: unknown section; allowed: {', '.join(SECTIONS)}")
     try:
         raw = parse_toml(read_text_bounded(path, MOST_BYTES))
-    except (DataError, ConfigError, tomllib.TOMLDecodeError) as error:
+    except DataError as error:  # names the file
+        raise ConfigError(f"{error}: a grid is a short TOML file in UTF-8") from error
+    except (ConfigError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path.name}: cannot be read as TOML: {error}") from error
     try:
         grid = GridFile.model_validate(raw)
