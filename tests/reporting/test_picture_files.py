@@ -10,12 +10,14 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from fewshot_km.reporting.picture import Picture
 from fewshot_km.reporting.picture_text import label, text_width
 from fewshot_km.reporting.pictures import draw_pictures, save_pictures, svg_text
 from tests.reporting.made_up_report import grid_text, made_up_report
+from tests.test_foreign_text import is_harmful
 
 HOSTILE = (
     "cost $x_1$ and $\\frac{1}{",
@@ -140,6 +142,18 @@ def test_png_is_as_wide_as_a_page(tmp_path: Path) -> None:
         assert image.width == 7 * 200
         assert image.info["Title"] == "Accuracy by task"
     assert b"/Subtype /Type3" not in (tmp_path / "figures" / "accuracy.pdf").read_bytes()
+
+
+def test_titles_and_captions_command_no_terminal(tmp_path: Path) -> None:
+    text = "\x1b]0;owned\x07 \u202eneddih"
+    save_pictures([Picture("a", text, text, Figure())], tmp_path)
+    seen = "\\u001b]0;owned\\u0007 \\u202eneddih"
+    assert (tmp_path / "captions.md").read_text(encoding="utf-8") == f"**{seen}** (`a`). {seen}\n"
+    svg = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert seen in svg
+    assert not any(map(is_harmful, svg.replace("\n", "")))
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.info["Title"], image.info["Description"]) == (seen, seen)
 
 
 def test_no_picture_no_file(tmp_path: Path) -> None:
