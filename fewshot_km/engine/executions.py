@@ -64,14 +64,14 @@ def plain_count_correct(learner: Learner, meta: Params, episode: Episode, steps:
 
 def loop_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
     """As the plain one, with images laid out channels-last and fast second derivatives."""
-    with FastOperations():
+    with FastOperations(next(iter(meta.values())).dtype):
         found = plain_outer_gradient(learner, kernels_channels_last(meta), episode_channels_last(episode), steps)
     return Outcome({name: g.contiguous() for name, g in found.gradient.items()}, found.losses, found.accuracies)
 
 
 def loop_count_correct(learner: Learner, meta: Params, episode: Episode, steps: int) -> Tensor:
     """As the plain one, with images laid out channels-last and precise statistics for them."""
-    with FastOperations():
+    with FastOperations(next(iter(meta.values())).dtype):
         return plain_count_correct(learner, kernels_channels_last(meta), episode_channels_last(episode), steps)
 
 
