@@ -16,7 +16,7 @@ from fewshot_km.cli_report import compare_command, report_command
 from fewshot_km.cli_run import run, run_command
 from fewshot_km.cli_tables import print_rows
 from fewshot_km.datasets import DATASETS
-from fewshot_km.errors import FewshotError
+from fewshot_km.errors import FewshotError, message_of
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
 from fewshot_km.grid.leftovers import find_leftovers, remove
@@ -40,12 +40,15 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except FewshotError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {message_of(error)}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            print(f"error: {error}: check that it exists, can be written, and that the disk has room", file=sys.stderr)
+            print(
+                f"error: {message_of(error)}: check that it exists, can be written, and that the disk has room",
+                file=sys.stderr,
+            )
             raise typer.Exit(BAD_INPUT) from error
         except StoppedRun as stopped:
             print(f"{stopped.why}: the same command goes on from here", file=sys.stderr)

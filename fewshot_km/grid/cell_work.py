@@ -11,18 +11,20 @@ from typing import Any, Literal, Protocol
 from fewshot_km.datasets import Dataset, load_dataset
 from fewshot_km.engine import Choice, HistoryRow, Progress
 from fewshot_km.engine.choice import AUTO
-from fewshot_km.errors import DataError, DivergenceError, FewshotError, describe_error
+from fewshot_km.errors import CellError, DataError, DivergenceError, FewshotError, describe_error, message_of
 from fewshot_km.grid.cell_run import CellResult, Compute, Start, run_cell
 from fewshot_km.grid.config import DatasetConfig
 from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.example_images import write_examples
 from fewshot_km.grid.frozen_episodes import digest_of_test
 from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.plugin_use import say_loaded_late
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team
 from fewshot_km.grid.tensorboard_log import TensorBoardLog
 from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell, now
+from fewshot_km.plugin_boundary import was_raised_in_plugin
 
 
 class Display(Protocol):
@@ -106,7 +108,7 @@ class CellWorker:
     def run(self, cell: Cell) -> Outcome:
         """Run a cell unless another process does, or has meanwhile; raises FewshotError, OSError, StoppedRun.
 
-        A cell that diverges, or whose learner raises, is noted as failed.
+        A cell that diverges, or whose learner raises, exits or breaks its contract, is noted as failed.
         """
         unfinished = self.store.unfinished(cell)
         with unfinished.claim() as is_mine:
@@ -136,21 +138,14 @@ class CellWorker:
         try:
             self.team.tell(cell.config, compute, start)
             result = run_cell(cell.config, dataset, compute, voice, keeper, start)
-        except DivergenceError as error:
-            return self._failed(cell, str(error))
-        except (FewshotError, OSError):
-            raise
-        except Exception as error:  # whatever a learner raises must not cost the cells after it
-            self.stop.check()  # ranks that are stopped together with this one end its exchange with them
-            reason = describe_error(error)
-            if "vmap" in reason and self.way.execution != AUTO:
-                reason += f"; this learner cannot run with --execution {self.way.execution}"
-            outcome = self._failed(cell, reason, traceback.format_exc())
-            if said := self.team.after_failure():
-                self.store.write_failure(cell, f"{reason}; {said}", traceback.format_exc())
-            return outcome
+        except BaseException as error:  # whichever way a learner ends must not cost the cells after it
+            if self._ends_the_run(error):
+                raise
+            return self._note(cell, error)
         finally:
             voice.close()
+        for text in say_loaded_late(cell.config):
+            self.display.warned(cell, text)
         with self.stop.asking():
             digest = digest_of_test(cell.config, dataset)
             write_examples(self.store.task_folder(cell), cell.config, dataset, digest)  # first: no cell is without them
@@ -176,6 +171,27 @@ class CellWorker:
         if not self.way.tensorboard:
             return None
         return TensorBoardLog(self.store.folder / "tensorboard" / str(cell), after_iteration)
+
+    def _ends_the_run(self, error: BaseException) -> bool:
+        """Whether other cells would fare no better: the user ends it, or the disk is full, but no plug-in raised it."""
+        if self.stop.is_asked_for(error):
+            return True
+        is_ours = isinstance(error, FewshotError | OSError) and not isinstance(error, CellError)
+        return is_ours and not was_raised_in_plugin(error)
+
+    def _note(self, cell: Cell, error: BaseException) -> Outcome:
+        """The cell failed, for what was raised just now."""
+        self.stop.check()  # ranks that are stopped together with this one end its exchange with them
+        is_ours = isinstance(error, CellError) and not was_raised_in_plugin(error)
+        reason, trace = (message_of(error), "") if is_ours else (describe_error(error), traceback.format_exc())
+        if "vmap" in reason and self.way.execution != AUTO:
+            reason += f"; this learner cannot run with --execution {self.way.execution}"
+        outcome = self._failed(cell, reason, trace)
+        if is_ours and isinstance(error, DivergenceError):
+            return outcome  # all ranks have noticed it, and wait for the next cell
+        if said := self.team.after_failure():
+            self.store.write_failure(cell, f"{reason}; {said}", trace)
+        return outcome
 
     def _failed(self, cell: Cell, reason: str, trace: str = "") -> Outcome:
         self.store.write_failure(cell, reason, trace)

@@ -4,16 +4,19 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from fewshot_km.engine import choose_engine
 from fewshot_km.engine.memory import peak_bytes
 from fewshot_km.engine.ranks import ALONE
+from fewshot_km.errors import PluginError, describe_error
 from fewshot_km.grid.analysis import steps_asked
 from fewshot_km.grid.cell_parts import delta_size, make_learner, make_streams
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.workplace import Workplace
+from fewshot_km.plugin_boundary import plugin_code
 
 ITERATIONS = 3  # measured after one to warm up; the fastest counts, as noise only adds
 
@@ -45,7 +48,10 @@ def estimate(
             kind = (cell.task, cell.learner)
             if kind not in measured:
                 on_kind(cell)
-                measured[kind] = pool.submit(_measure, workplace, cell, ranks).result()
+                try:
+                    measured[kind] = pool.submit(_measure_guarded, workplace, cell, ranks).result()
+                except BrokenProcessPool as error:
+                    raise PluginError(f"{cell}: cannot be measured: its process ended without a word") from error
     return [_for_cell(cell, measured[cell.task, cell.learner], workplace, ranks) for cell in cells]
 
 
@@ -76,6 +82,12 @@ def _for_cell(cell: Cell, measured: _Measured, workplace: Workplace, ranks: int)
         measured.adapted_parameters,
         measured.peak_bytes and measured.peak_bytes * ranks,
     )
+
+
+def _measure_guarded(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
+    """Raises PluginError for whatever a learner raises."""
+    with plugin_code(lambda error: PluginError(f"{cell}: cannot be measured: {describe_error(error)}")):
+        return _measure(workplace, cell, ranks)
 
 
 def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:

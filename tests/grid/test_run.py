@@ -1,6 +1,7 @@
 """Grids that run in this process: what is checked before the first cell, and what happens to cells that fail."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._C._functorch import maybe_current_level
 
 from fewshot_km.datasets import DATASETS, Dataset, ImageBank
 from fewshot_km.datasets.splits import make_splits
@@ -141,16 +143,12 @@ def test_what_a_learner_raises_costs_its_own_cell_alone(tmp_path: Path) -> None:
             return self.head_names()
 
         def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
-            if x.sum() > 0:  # control flow on values, which vmap refuses
-                raise ZeroDivisionError("my mistake")
-            return super().adapt(meta, x, y, steps=steps)
+            raise ZeroDivisionError("my mistake")
 
     text = NOISE_GRID.replace('"maml"', '"brittle"')
-    log, store = run(tmp_path, text, "vmap")
-    assert [cell.learner for cell in log.finished] == ["km-maml"]
-    assert "this learner cannot run with --execution vmap" in log.failed["noise-5w1s/brittle/seed0"]
-    for execution in ("plain", "auto"):
+    for execution in ("plain", "vmap", "auto"):
         log, store = run(tmp_path, text, execution)
+        assert [cell.learner for cell in log.finished] == (["km-maml"] if execution == "plain" else [])
         assert log.failed["noise-5w1s/brittle/seed0"].startswith("ZeroDivisionError: my mistake (the traceback is in ")
     cell = small_grid(tmp_path, text).cells[0]
     noted = json.loads(store.failure_file(cell).read_text())
@@ -165,15 +163,115 @@ def test_a_learner_that_vmap_refuses_is_run_task_after_task(tmp_path: Path) -> N
             return self.head_names()
 
         def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
-            return super().adapt(meta, x, y, steps=steps if x.sum() > 0 else 1)
+            return super().adapt(meta, x, y, steps=steps if x.sum() > 0 else 1)  # control flow on values
 
-    log, store = run(tmp_path, NOISE_GRID.replace('"maml"', '"looking"'), "auto")
+    text = NOISE_GRID.replace('"maml"', '"looking"')
+    log, store = run(tmp_path, text, "vmap")
+    assert [cell.learner for cell in log.finished] == ["km-maml"]
+    assert "this learner cannot run with --execution vmap" in log.failed["noise-5w1s/looking/seed0"]
+    (tmp_path / "auto").mkdir()
+    log, store = run(tmp_path / "auto", text, "auto")
     assert [cell.learner for cell in log.finished] == ["looking", "km-maml"]
     used = store.read(log.finished[0]).record["environment"]["executions"]
     assert used["training"] in ("plain", "loop")
     assert used["testing"] in ("plain", "loop")
     assert set(log.choices) >= {(str(log.finished[0]), "training"), (str(log.finished[0]), "testing")}
     assert all("vmap" not in log.choices[str(log.finished[0]), p].seconds for p in ("training", "testing"))
+
+
+class WrongLearner(GradientLearner):
+    """Right, but for what a test makes of it."""
+
+    def adapted_names(self) -> Iterable[str]:
+        return self.head_names()
+
+
+def learner_that(name: str) -> type[WrongLearner]:
+    """Each breaks the contract in one way."""
+
+    class Wrong(WrongLearner):
+        def init(self, seed: int) -> Params:
+            meta = super().init(seed)
+            return {n: v.double() for n, v in meta.items()} if name == "starts in double precision" else meta
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Any:
+            testing = not torch.is_grad_enabled()
+            if name == "changes a tensor in testing" and testing:
+                meta["head.bias"].add_(1)
+            if name == "changes a tensor in training" and not testing:
+                meta["head.bias"].add_(1)
+            if name == "changes a tensor unseen":
+                with torch.no_grad():
+                    meta["head.bias"].detach().mul_(0.5).add_(0.1)
+            if name == "changes the dictionary":
+                meta["head.bias"] = meta["head.bias"] + 1
+            delta = super().adapt(meta, x, y, steps=steps)
+            return {"a list": list(delta), "a number": {**delta, "rate": 0.1}}.get(name, delta)
+
+        def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> Any:
+            logits = super().predict(meta, delta, x)
+            if maybe_current_level() is None and x.shape[0] == 5:  # the support set, on which it descends
+                return logits
+            return {
+                "too many logits": lambda: torch.cat([logits, logits[:, :1]], 1),
+                "too few logits": lambda: logits[:, :-1],
+                "one image's": lambda: logits[0],
+                "a table": lambda: [logits],
+                "double precision": lambda: logits.double(),
+            }.get(name, lambda: logits)()
+
+    return Wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("changes a tensor in testing", r"changes meta-parameters \('head.bias'\) in place in testing"),
+        ("changes a tensor in training", r"changes meta-parameters in place in training: build new tensors"),
+        ("changes a tensor unseen", r"changes meta-parameters \('head.bias'\) in place in training"),
+        ("changes the dictionary", r"changes meta-parameters \('head.bias'\) in place in training"),
+        ("a list", r"adapt\(\) returned a list: return a dict of tensors"),
+        ("a number", r"adapt\(\) returned a dict with a float for 'rate'"),
+        ("too many logits", r"predict\(\) returned logits \[25, 6\] for 25 images and 5 ways: return \[25, 5\]"),
+        ("too few logits", r"predict\(\) returned logits \[25, 4\] for 25 images and 5 ways"),
+        ("one image's", r"predict\(\) returned logits \[5\] for 25 images"),
+        ("a table", r"predict\(\) returned a list: return a tensor of logits"),
+        ("double precision", r"predict\(\) returned logits of torch.float64 on cpu for images of torch.float32 on cpu"),
+        ("starts in double precision", r"init\(\) returned torch.float64 for '\S+': return a dict of float32 tensors"),
+    ],
+)
+@pytest.mark.parametrize("execution", ["plain", "loop", "vmap", "compiled"])
+def test_a_learner_that_breaks_its_contract_is_one_failed_cell(
+    tmp_path: Path, name: str, message: str, execution: str
+) -> None:
+    LEARNERS.register("wrong")(learner_that(name))
+    text = NOISE_GRID.replace(', { name = "km-maml", norm_affine = "bias" }', "").replace('"maml"', '"wrong"')
+    log, _ = run(tmp_path, text, execution)
+    assert log.finished == []
+    assert re.fullmatch(
+        rf"learner_that.<locals>.Wrong in {__file__}: .*{message}.*", log.failed["noise-5w1s/wrong/seed0"]
+    )
+
+
+@pytest.mark.parametrize("execution", QUICK)
+def test_logits_that_are_not_finite_in_the_test_alone_are_no_result(tmp_path: Path, execution: str) -> None:
+    @LEARNERS.register("overflowing")
+    class Overflowing(GradientLearner):
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> torch.Tensor:
+            logits = super().predict(meta, delta, x)
+            return logits if self.network.training else logits / 0  # of either sign, and their argmax is an answer
+
+    text = NOISE_GRID.replace('"maml"', '"overflowing"')
+    log, _ = run(tmp_path, text, execution)
+    assert [cell.learner for cell in log.finished] == ["km-maml"]
+    assert re.fullmatch(
+        rf"\S+Overflowing in {__file__}: logits are not finite in 3 of 3 episodes after 3 inner steps: "
+        r"did the inner loop diverge\? lower inner.lr or inner.test_steps",
+        log.failed["noise-5w1s/overflowing/seed0"],
+    )
 
 
 def test_a_last_step_that_blows_up_is_no_result(tmp_path: Path) -> None:
