@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,12 +33,14 @@ def plugin_code(
 
 def was_raised_in_plugin(error: BaseException) -> bool:
     """Whether code of a plug-in ran when an error was raised, since the call where it was caught."""
-    trace = error.__traceback__
-    while trace is not None:
-        if is_in_plugin(Path(trace.tb_frame.f_code.co_filename).resolve()):
-            return True
-        trace = trace.tb_next
-    return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(is_in_plugin(Path(frame.f_code.co_filename).resolve()) for frame, _ in frames)
+
+
+def _raised_by(error: BaseException) -> str:
+    """The module whose code raised an error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", ""))
 
 
 class _Interrupts:
@@ -65,7 +68,9 @@ class _Interrupts:
     def are_meant_by(self, error: BaseException) -> bool:
         """Whether an error is the user's interrupt."""
         heard = self._heard or self._is_unknown
-        return isinstance(error, StoppedRun) or (isinstance(error, KeyboardInterrupt) and heard)
+        if isinstance(error, StoppedRun):
+            return _raised_by(error).split(".")[0] == PACKAGE
+        return isinstance(error, KeyboardInterrupt) and heard
 
     def _hear(self, _: int, __: FrameType | None) -> None:
         self._heard = True

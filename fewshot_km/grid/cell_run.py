@@ -34,7 +34,7 @@ from fewshot_km.grid.cell_parts import Streams, delta_size, make_learner, make_s
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.grid.plugin_use import check_sources
 from fewshot_km.learners import Learner, Params
-from fewshot_km.learners.contract import check_learner, check_meta
+from fewshot_km.learners.contract import check_learner, initial_meta
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def run_cell(
     torch.manual_seed(config.seed)  # for networks that draw random numbers of their own
     learner = make_learner(config, dataset)
     streams = make_streams(config, dataset, compute.device)
-    state = (start.state if start else TrainingState.before(_new_meta(learner, config.seed))).to(compute.device)
+    state = (start.state if start else TrainingState.before(initial_meta(learner, config.seed))).to(compute.device)
     train, test = streams.train.draw([0]), streams.validation.draw([0])
     check_learner(learner, state.meta, train, test, steps=(config.inner.train_steps, config.inner.test_steps))
     engine = _engine(config, learner, streams, state, compute, listener, start)
@@ -217,12 +217,6 @@ def run_cell(
         "adaptation_seconds": adapting,
     }
     return CellResult(training, accuracies, analysis, summary, executions_of(engine))
-
-
-def _new_meta(learner: Learner, seed: int) -> Params:
-    meta = learner.init(seed)
-    check_meta(learner, meta)
-    return meta
 
 
 def executions_of(engine: Engine) -> dict[str, Any]:

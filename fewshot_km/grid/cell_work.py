@@ -2,17 +2,16 @@
 
 import io
 import traceback
-from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.engine import Choice, HistoryRow, Progress
 from fewshot_km.engine.choice import AUTO
 from fewshot_km.errors import CellError, DataError, DivergenceError, FewshotError, describe_error, message_of
 from fewshot_km.grid.cell_run import CellResult, Compute, Start, run_cell
+from fewshot_km.grid.cell_voice import CellVoice, Display
 from fewshot_km.grid.config import DatasetConfig
 from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.example_images import write_examples
@@ -25,34 +24,6 @@ from fewshot_km.grid.team import Team
 from fewshot_km.grid.tensorboard_log import TensorBoardLog
 from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell, now
 from fewshot_km.plugin_boundary import was_raised_in_plugin
-
-
-class Display(Protocol):
-    """What is told to the user while cells run."""
-
-    def cell_started(self, cell: Cell, iteration: int) -> None:
-        """A cell begins, or goes on after an iteration."""
-
-    def warned(self, cell: Cell, text: str) -> None:
-        """Something that the user should know, and that does not stop the cell."""
-
-    def compiling(self, cell: Cell, seconds: float) -> None:
-        """A training step is being compiled, which may take so long."""
-
-    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
-        """An execution was chosen by a new measurement."""
-
-    def trained(self, cell: Cell, progress: Progress) -> None:
-        """An iteration of meta-training is done."""
-
-    def tested(self, cell: Cell, episodes: int) -> None:
-        """So many more test episodes are done."""
-
-    def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
-        """A cell is stored; `summary` is the `results` part of its record."""
-
-    def cell_failed(self, cell: Cell, reason: str) -> None:
-        """A cell stopped without a result."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +98,12 @@ class CellWorker:
         start = self._start(cell, unfinished, dataset)
         done_before = start.state.iteration if start else 0
         self.display.cell_started(cell, done_before)
+        if unfinished.abandoned_by:
+            self.display.warned(
+                cell,
+                f"{unfinished.abandoned_by} ended while it ran this cell, and left no word: it was killed, or a "
+                "plug-in ended it, as os._exit does",
+            )
         session = {"started": now(), "after_iteration": done_before, **self._machine()}
         sessions = [*(start.how["sessions"] if start else []), session]
         facts = {"dataset_digest": dataset.digest, "sessions": sessions}
@@ -134,7 +111,7 @@ class CellWorker:
         compute = Compute(
             self.team.device, self.team.ranks, self.way.execution, self.way.task_chunk, tf32=self.way.tf32
         )
-        voice = _Voice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
+        voice = CellVoice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
         try:
             self.team.tell(cell.config, compute, start)
             result = run_cell(cell.config, dataset, compute, voice, keeper, start)
@@ -219,51 +196,3 @@ class CellWorker:
             "ended": now(),
             "sessions": sessions,
         }
-
-
-class _Voice:
-    """A cell's listener: passes on what it hears, with the cell's name, and writes the history."""
-
-    def __init__(
-        self,
-        cell: Cell,
-        display: Display,
-        unfinished: UnfinishedCell,
-        start: Start | None,
-        tensorboard: TensorBoardLog | None,
-    ) -> None:
-        self._cell = cell
-        self._tensorboard = tensorboard
-        self._display = display
-        self._unfinished = unfinished
-        self._history = list(start.state.history) if start else []
-
-    def compiling(self, seconds: float) -> None:
-        """A training step is being compiled, which may take so long."""
-        self._display.compiling(self._cell, seconds)
-
-    def chosen(self, purpose: str, choice: Choice) -> None:
-        """An execution was chosen by a new measurement."""
-        self._display.chosen(self._cell, purpose, choice)
-
-    def trained(self, progress: Progress) -> None:
-        """An iteration of meta-training is done."""
-        self._display.trained(self._cell, progress)
-        if self._tensorboard:
-            self._tensorboard.trained(progress)
-
-    def validated(self, row: HistoryRow) -> None:
-        """A validation is done."""
-        self._history.append(row)
-        self._unfinished.write_history(self._history)
-        if self._tensorboard:
-            self._tensorboard.validated(row)
-
-    def tested(self, episodes: int) -> None:
-        """So many more test episodes are done."""
-        self._display.tested(self._cell, episodes)
-
-    def close(self) -> None:
-        """The cell has ended, somehow."""
-        if self._tensorboard:
-            self._tensorboard.close()

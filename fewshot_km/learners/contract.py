@@ -27,8 +27,9 @@ def say_learner(learner: object) -> str:
         return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def check_meta(learner: Learner, meta: Params) -> None:
-    """Raise ContractError for what `init` must not return."""
+def initial_meta(learner: Learner, seed: int) -> Params:
+    """What `init` gives; raises ContractError for what it must not return."""
+    meta = learner.init(seed)
     wrong = _not_tensors(meta) or next(
         (f"{value.dtype} for '{name}'" for name, value in meta.items() if value.dtype != torch.float32), ""
     )
@@ -36,6 +37,7 @@ def check_meta(learner: Learner, meta: Params) -> None:
         raise ContractError(
             f"{say_learner(learner)}: init() returned {wrong or 'nothing'}: return a dict of float32 tensors"
         )
+    return meta
 
 
 def check_learner(learner: Learner, meta: Params, train: Episode, test: Episode, *, steps: tuple[int, int]) -> None:

@@ -82,8 +82,8 @@ def _scale_and_shift(name: str, module: nn.Module) -> list[str]:
         called = set()
     if in_doubt:
         raise ConfigError(
-            f"'{name}' ({type(module).__name__}): its '{min(in_doubt)}' may be a norm's scale or shift: if it is, call it "
-            "weight or bias, in a module of its own; if not, set `affine = False` on the module"
+            f"'{name}' ({type(module).__name__}): its '{min(in_doubt)}' may be a norm's scale or shift: if it is, call "
+            "it weight or bias, in a module of its own; if not, set `affine = False` on the module"
         )
     return [parameter for parameter in own if parameter in called]
 

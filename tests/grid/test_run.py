@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from torch._C._functorch import maybe_current_level
 from fewshot_km.datasets import DATASETS, Dataset, ImageBank
 from fewshot_km.datasets.splits import make_splits
 from fewshot_km.engine import Choice, Progress
-from fewshot_km.errors import ConfigError, DataError, PluginError
+from fewshot_km.errors import ConfigError, DataError, DivergenceError, FewshotError, PluginError, StoppedRun
 from fewshot_km.grid import Cell, ResultStore
 from fewshot_km.grid.cell_work import CellWorker, Way
 from fewshot_km.grid.run import run_grid
@@ -177,6 +179,124 @@ def test_a_learner_that_vmap_refuses_is_run_task_after_task(tmp_path: Path) -> N
     assert used["testing"] in ("plain", "loop")
     assert set(log.choices) >= {(str(log.finished[0]), "training"), (str(log.finished[0]), "testing")}
     assert all("vmap" not in log.choices[str(log.finished[0]), p].seconds for p in ("training", "testing"))
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no message")
+
+    __repr__ = __str__
+
+
+class TheirConfigError(ConfigError):
+    __str__ = UnreadableError.__str__
+
+
+WAYS_OUT: dict[str, Callable[[], BaseException]] = {
+    "SystemExit: 0": lambda: SystemExit(0),
+    "KeyboardInterrupt: ": KeyboardInterrupt,
+    "GeneratorExit: ": GeneratorExit,
+    "StopIteration: 3": lambda: StopIteration(3),
+    "StoppedRun: enough": lambda: StoppedRun(0, "enough"),
+    "FileNotFoundError: mine.pt": lambda: FileNotFoundError("mine.pt"),
+    "ConfigError: mine": lambda: ConfigError("mine"),
+    "DivergenceError: mine": lambda: DivergenceError("mine"),
+    "UnreadableError: (its message cannot be read: SystemExit)": UnreadableError,
+    "TheirConfigError: (its message cannot be read: SystemExit)": TheirConfigError,
+}
+
+
+def leaving(where: str, way: Callable[[], BaseException]) -> type[GradientLearner]:
+    class Leaving(GradientLearner):
+        def __init__(self, *inputs: Any) -> None:
+            if where == "__init__":
+                raise way()
+            super().__init__(*inputs)
+
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def init(self, seed: int) -> Params:
+            if where == "init":
+                raise way()
+            return super().init(seed)
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
+            if where == "adapt":
+                raise way()
+            return super().adapt(meta, x, y, steps=steps)
+
+        def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> torch.Tensor:
+            if where == "predict at test" and not self.network.training:
+                raise way()
+            return super().predict(meta, delta, x)
+
+    return Leaving
+
+
+@pytest.mark.parametrize("where", ["init", "adapt", "predict at test"])
+@pytest.mark.parametrize("reason", WAYS_OUT)
+def test_any_way_out_of_a_learner_is_its_failed_cell(tmp_path: Path, reason: str, where: str) -> None:
+    LEARNERS.register("leaving")(leaving(where, WAYS_OUT[reason]))
+    text = NOISE_GRID.replace('"maml"', '"leaving"').replace("iterations = 4", "iterations = 1")
+    log, store = run(tmp_path, text)
+    assert [cell.learner for cell in log.finished] == ["km-maml"]
+    assert log.failed["noise-5w1s/leaving/seed0"].startswith(f"{reason} (the traceback is in ")
+    assert (
+        "in " + where.split()[0]
+        in json.loads(store.failure_file(small_grid(tmp_path, text).cells[0]).read_text())["traceback"]
+    )
+
+
+@pytest.mark.parametrize("reason", WAYS_OUT)
+def test_any_way_out_of_a_constructor_is_one_line_before_anything_runs(tmp_path: Path, reason: str) -> None:
+    LEARNERS.register("leaving")(leaving("__init__", WAYS_OUT[reason]))
+    with pytest.raises(FewshotError) as caught:
+        run(tmp_path, NOISE_GRID.replace('"maml"', '"leaving"'))
+    assert str(caught.value).startswith("small: noise-5w1s/leaving: ")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("reason", [reason for reason in WAYS_OUT if "FileNotFound" not in reason])
+def test_any_way_out_of_a_data_set_is_one_line(tmp_path: Path, reason: str) -> None:
+    def load(data_root: Path) -> Dataset:
+        raise WAYS_OUT[reason]()
+
+    DATASETS._entries["noise"] = load
+    with pytest.raises(FewshotError) as caught:
+        run(tmp_path, NOISE_GRID)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_interrupt_while_a_learner_runs_is_the_users(tmp_path: Path) -> None:
+    """By a signal, as of the keyboard, which a learner cannot raise by itself."""
+
+    @LEARNERS.register("slow")
+    class Slow(GradientLearner):
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
+            signal.raise_signal(signal.SIGINT)
+            return super().adapt(meta, x, y, steps=steps)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests of a shell's background ignore it
+    try:
+        with pytest.raises(StoppedRun) as stopped:
+            run(tmp_path, NOISE_GRID.replace('"maml"', '"slow"'))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.value.status == 130
+    assert not list((tmp_path / "results").rglob("*.failed.json"))
+
+
+def test_a_full_disk_ends_the_run_whoever_the_learner_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    LEARNERS.register("fine")(leaving("nowhere", SystemExit))
+    full = Mock(side_effect=OSError(28, "No space left on device"))  # not raised by code of this file, a plug-in's here
+    monkeypatch.setattr("fewshot_km.grid.unfinished.save_checkpoint", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path, NOISE_GRID.replace('"maml"', '"fine"'))
 
 
 class WrongLearner(GradientLearner):
