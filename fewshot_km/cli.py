@@ -20,7 +20,7 @@ from fewshot_km.cli_tables import print_line, print_rows
 from fewshot_km.cli_tune import tune_command
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.storage import describe_os_error
-from fewshot_km.errors import FewshotError
+from fewshot_km.errors import FewshotError, message_of
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
 from fewshot_km.grid.leftovers import find_leftovers, remove
@@ -59,7 +59,7 @@ def _in_one_line() -> Iterator[None]:
     try:
         yield
     except FewshotError as error:
-        _leave(str(error), error)
+        _leave(message_of(error), error)
     except UsageError as error:
         if error.ctx is not None and error.message == error.ctx.get_help():
             raise  # it shows the help

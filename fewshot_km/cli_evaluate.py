@@ -11,7 +11,7 @@ from fewshot_km.cli_tables import print_line
 from fewshot_km.datasets import load_dataset
 from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.engine.devices import choose_device
-from fewshot_km.errors import FewshotError, describe_error
+from fewshot_km.errors import FewshotError, describe_error, message_of
 from fewshot_km.grid import ResultStore, StoredCell, find_grid, load_grid
 from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.later_analysis import analyse_stored, has_images, is_analysed, make_images
@@ -56,9 +56,12 @@ def evaluate_command(
                 else:
                     make_images(cell, store, dataset)
                     print(f"{cell.task}: example images written", flush=True)
-            except Exception as error:  # whatever a learner raises must not cost the cells after it
+            except BaseException as error:  # whichever way a learner ends must not cost the cells after it
+                if stop.is_asked_for(error):
+                    raise
+                stop.check()
                 failed += 1
-                reason = str(error) if isinstance(error, FewshotError | OSError) else describe_error(error)
+                reason = message_of(error) if isinstance(error, FewshotError | OSError) else describe_error(error)
                 print_line(f"{cell}: left as it was: {reason}", sys.stderr)
     text = f"{loaded.name}: {len(done)} finished cells"
     if len(cells) > len(done):

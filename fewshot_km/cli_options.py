@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from fewshot_km import plugins
 from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid.selection import FILTERS
-from fewshot_km.plugins import load_plugin
 
 DataRoot = Annotated[
     Path | None,
@@ -59,5 +59,4 @@ def check_out(path: Path | None) -> None:
 
 def load_plugins(paths: list[Path] | None) -> None:
     """Load the files given with --plugin."""
-    for path in paths or []:
-        load_plugin(path)
+    plugins.load_plugins(paths or [])

@@ -23,13 +23,43 @@ class PluginError(FewshotError):
     """A user's own file cannot be loaded, or what it registers is not usable."""
 
 
-class DivergenceError(FewshotError):
-    """Meta-training produced a loss that is not a finite number."""
+class CellError(FewshotError):
+    """A cell can have no result; the others of its grid can."""
+
+
+class DivergenceError(CellError):
+    """Meta-training or testing produced what is not a finite number."""
+
+
+class ContractError(CellError):
+    """A learner did, or returned, what a learner must not."""
+
+
+class StoppedRun(KeyboardInterrupt):
+    """The run is to end now: not an error, so that nothing that catches errors catches it.
+
+    `status` is the exit status of the process, `why` what is told.
+    """
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, on one line, whatever its `__str__` does."""
+    try:
+        return " ".join(str(error).split())
+    except StoppedRun:
+        raise
+    except BaseException as another:
+        return f"(its message cannot be read: {type(another).__name__})"
 
 
 def describe_error(error: BaseException, source: Path | None = None) -> str:
     """Type, message and line of an error as one line; the line is the last one in `source`, if any was run there."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = f"{type(error).__name__}: {message_of(error)}"
     if source is None:
         return text
     line = error.lineno if isinstance(error, SyntaxError) else None

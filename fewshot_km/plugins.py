@@ -3,14 +3,17 @@
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from fewshot_km.datasets import DATASETS
-from fewshot_km.errors import FewshotError, PluginError, describe_error
+from fewshot_km.errors import PluginError, describe_error
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
+from fewshot_km.plugin_boundary import plugin_code
+from fewshot_km.plugin_sources import note_plugin
 from fewshot_km.registry import Registry
 
 ENTRY_POINT_GROUPS: dict[str, Registry[Any]] = {
@@ -39,25 +42,32 @@ def load_plugin(path: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    note_plugin(place)
     try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
+        with plugin_code(lambda error: PluginError(f"--plugin {path}: {describe_error(error, place)}")):
+            spec.loader.exec_module(module)
+    except BaseException:
         del sys.modules[name]
-        if isinstance(error, FewshotError | KeyboardInterrupt):
-            raise
-        raise PluginError(f"--plugin {path}: {describe_error(error, place)}") from error
+        raise
+
+
+def load_plugins(paths: Iterable[Path]) -> None:
+    """Load these files, and find out what they and the installed plug-ins are made of, alike in every process."""
+    for path in paths:
+        load_plugin(path)
+    for registry in ENTRY_POINT_GROUPS.values():
+        registry.find_all_sources()
 
 
 def load_entry_points() -> None:
     """Import what installed packages offer under our entry-point groups; raises PluginError that names the package."""
     for group, registry in ENTRY_POINT_GROUPS.items():
         for point in entry_points(group=group):
-            try:
+            package = point.dist.name if point.dist else "?"
+            offer = f"the installed package '{package}' offers '{point.name}' ({group}) but it cannot be loaded"
+            with plugin_code(
+                lambda error, offer=offer: PluginError(f"{offer}: {describe_error(error)}; repair or uninstall it"),  # type: ignore[misc]
+                passes=(),
+            ):
                 point.load()
                 registry.get(point.name)  # loading must have registered it
-            except Exception as error:
-                package = point.dist.name if point.dist else "?"
-                raise PluginError(
-                    f"the installed package '{package}' offers '{point.name}' ({group}) but it cannot be loaded: "
-                    f"{type(error).__name__}: {error}; repair or uninstall it"
-                ) from error

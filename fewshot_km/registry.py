@@ -2,17 +2,16 @@
 
 import difflib
 import fnmatch
-import hashlib
 import inspect
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
+from fewshot_km.plugin_sources import Sources, find_sources, note_registration
 
 T = TypeVar("T")
 
@@ -29,6 +28,8 @@ class Registry(Generic[T]):
         self.plural = plural
         self._given = given
         self._entries: dict[str, T] = {}
+        self._registered_in: dict[str, tuple[T, str]] = {}
+        self._sources: dict[str, tuple[T, Sources | None]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: enter an object under `name`.
@@ -52,6 +53,11 @@ class Registry(Generic[T]):
                     f"choose another name in {_origin(entry)}"
                 )
             self._entries[name] = entry
+            caller = inspect.currentframe()
+            if caller and caller.f_back:
+                module = str(caller.f_back.f_globals.get("__name__", ""))
+                note_registration(module)
+                self._registered_in[name] = (entry, module)
             return entry
 
         return enter
@@ -83,16 +89,25 @@ class Registry(Generic[T]):
         told = {n: "?" if v is inspect.Parameter.empty else _written(v) for n, v in known.items()}
         return ", ".join(f"{option} = {value}" for option, value in told.items())
 
+    def sources(self, name: str) -> Sources | None:
+        """The files of an entry from outside the package, as they were found first; None for our own."""
+        entry = self.get(name)
+        known = self._sources.get(name)
+        if known is None or known[0] is not entry:
+            by, module = self._registered_in.get(name, (None, None))
+            known = (entry, find_sources(entry, module if by is entry else None))
+            self._sources[name] = known
+        return known[1]
+
+    def find_all_sources(self) -> None:
+        """Find the files of all entries now, before plug-ins load more of them."""
+        for name in self:
+            self.sources(name)
+
     def source_digest(self, name: str) -> str | None:
-        """SHA-256 of the source file of an entry from outside the package; None for our own, or where there is none."""
-        entry: Any = self.get(name)
-        if str(getattr(entry, "__module__", "")).split(".")[0] == __name__.split(".")[0]:
-            return None
-        try:
-            source = inspect.getsourcefile(entry)
-        except TypeError:  # an object that is neither function nor class
-            source = None
-        return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
+        """SHA-256 of the source files of an entry from outside the package; None for our own."""
+        sources = self.sources(name)
+        return sources.digest if sources else None
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries

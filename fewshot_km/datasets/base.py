@@ -9,6 +9,7 @@ from typing import Any
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.splits import SPLIT_NAMES, Split
 from fewshot_km.errors import FewshotError, PluginError, describe_error
+from fewshot_km.plugin_boundary import plugin_code
 from fewshot_km.registry import Registry
 
 
@@ -47,12 +48,12 @@ def load_dataset(name: str, data_root: Path, options: Mapping[str, Any] | None =
     """
     loader = DATASETS.get(name)
     chosen = DATASETS.options(name, options)
-    try:
+
+    def say(error: BaseException) -> PluginError:
+        return PluginError(f"data set '{name}' cannot be loaded: {describe_error(error)}")
+
+    with plugin_code(say, passes=(FewshotError, OSError)):
         dataset = loader(data_root, **chosen)
-    except (FewshotError, OSError):
-        raise
-    except Exception as error:
-        raise PluginError(f"data set '{name}' cannot be loaded: {describe_error(error)}") from error
     if not isinstance(dataset, Dataset):
         raise PluginError(f"the loader of data set '{name}' must return a Dataset, not {type(dataset).__name__}")
     return dataset

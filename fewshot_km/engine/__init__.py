@@ -9,6 +9,7 @@ checkpoint    its state in a file
 compilation   the outer gradient as one compiled program
 fast          operations for one task at a time on a CPU
 operations    how they, and others, are put under any network
+agreement     whether those that stand for a formula of ours still compute it
 """
 
 from fewshot_km.engine.choice import Choice, choose_engine

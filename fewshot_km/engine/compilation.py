@@ -21,10 +21,11 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.datasets.storage import cache_root
+from fewshot_km.engine.agreement import agreeing
 from fewshot_km.engine.operations import ReplacedOperations, pair
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
-from fewshot_km.modulation import kernel
+from fewshot_km.modulation.kernel import modulated
 from fewshot_km.networks.conv_norm import by_parts, conv_norm_relu
 
 OuterGradient = Callable[[Learner, Params, Episode, int], tuple[Params, Tensor, Tensor]]
@@ -93,8 +94,11 @@ def _compile(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any,
 def trace(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ...], steps: int) -> GraphModule:
     """The program before it is compiled: plain operations, with derivatives and the task axis spelled out."""
 
+    dtype = next(iter(inputs[0].values())).dtype
+    products = {torch.conv2d: _conv2d, F.conv2d: _conv2d, **agreeing(_PRODUCTS, dtype)}
+
     def step(meta: Params, sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> tuple[Params, Tensor, Tensor]:
-        with ReplacedOperations(_PRODUCTS):
+        with ReplacedOperations(products):
             return outer_gradient(learner, meta, Episode(sx, sy, qx, qy), steps)
 
     table = None if inputs[1].is_cuda else _PRECISE
@@ -145,10 +149,8 @@ def _modulated(weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
 
 
 _PRODUCTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
-    torch.conv2d: _conv2d,
-    F.conv2d: _conv2d,
     conv_norm_relu: partial(by_parts, _conv2d),
-    kernel.modulated: _modulated,
+    modulated: _modulated,
 }
 
 

@@ -8,10 +8,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fewshot_km.engine.executions import EXECUTIONS
+from fewshot_km.engine.executions import EXECUTIONS, NOT_FINITE
 from fewshot_km.engine.ranks import ALONE, Ranks
 from fewshot_km.episodes import EpisodeSampler
+from fewshot_km.errors import ContractError, DivergenceError
 from fewshot_km.learners.base import Learner, Params
+from fewshot_km.learners.contract import changed, kept, say_changed, say_learner
 
 T = TypeVar("T")
 
@@ -72,7 +74,8 @@ class Engine:
     ) -> Tensor:
         """Query images classified correctly in episodes 0, 1, ... of the sampler, int64 [episodes], on every rank.
 
-        `on_batch` is told about how many episodes have just been evaluated, by all ranks together.
+        `on_batch` is told about how many episodes have just been evaluated, by all ranks together. Raises, on every
+        rank, DivergenceError where a logit is not finite, and ContractError where the learner has changed `meta`.
         """
         execution = EXECUTIONS[self.testing]
         share = self.ranks.share(range(episodes))
@@ -82,11 +85,21 @@ class Engine:
             on_batch(min(len(part) * self.ranks.size, episodes - part[0]))
             return correct
 
+        before = kept(meta)
         counts, self.testing_chunk = _in_chunks(share, run, self.testing_chunk)
-        correct = torch.zeros(episodes, dtype=torch.int64, device=next(iter(meta.values())).device)
+        correct = torch.zeros(episodes, dtype=torch.int64, device=next(iter(before.values())).device)
         if counts:
             correct[share.start :: self.ranks.size] = torch.cat(counts).to(correct.dtype)
-        return self.ranks.sum({"": correct})[""]
+        has_changed = torch.full_like(correct[:1], bool(changed(before, meta)))
+        total = self.ranks.sum({"correct": correct, "changed": has_changed})
+        if total["changed"].any():
+            raise ContractError(say_changed(self.learner, "meta-parameters", "testing"))
+        if diverged := int((total["correct"] == NOT_FINITE).sum()):
+            raise DivergenceError(
+                f"{say_learner(self.learner)}: logits are not finite in {diverged} of {episodes} episodes "
+                f"after {steps} inner steps: did the inner loop diverge? lower inner.lr or inner.test_steps"
+            )
+        return total["correct"]
 
 
 _LOSS, _ACCURACY = "loss of all tasks", "accuracy of all tasks"  # no parameter has a name with spaces

@@ -13,6 +13,9 @@ from fewshot_km.engine.fast.layout import episode_channels_last, kernels_channel
 from fewshot_km.engine.fast.operations import FastOperations
 from fewshot_km.episodes import Episode
 from fewshot_km.learners.base import Learner, Params
+from fewshot_km.learners.modes import evaluating
+
+NOT_FINITE = -1  # no number of images, and so no accuracy: argmax would take NaN for an answer
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Execution:
 
     why            what it is good for
     outer_gradient (learner, meta, episode, steps) -> Outcome
-    count_correct  (learner, meta, episode, steps) -> query images classified correctly after adapting, int64 [T]
+    count_correct  (learner, meta, episode, steps) -> query images classified correctly after adapting, int64 [T];
+                   NOT_FINITE for a task of which a logit is not finite
     at_once        whether memory grows with the tasks that are run at once
     compiles       whether the first outer gradient of so many tasks takes minutes
     """
@@ -61,19 +65,21 @@ def plain_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps
 @torch.no_grad()
 def plain_count_correct(learner: Learner, meta: Params, episode: Episode, steps: int) -> Tensor:
     """Task after task; what they adapt by keeps no second-order graph."""
-    return torch.stack([_correct(learner, meta, *task, steps=steps) for task in zip(*_tensors(episode), strict=True)])
+    tasks = zip(*_tensors(episode), strict=True)
+    with evaluating(learner):
+        return torch.stack([_correct(learner, meta, *task, steps=steps) for task in tasks])
 
 
 def loop_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
     """As the plain one, with images laid out channels-last and fast second derivatives."""
-    with FastOperations():
+    with FastOperations(next(iter(meta.values())).dtype):
         found = plain_outer_gradient(learner, kernels_channels_last(meta), episode_channels_last(episode), steps)
     return Outcome({name: g.contiguous() for name, g in found.gradient.items()}, found.losses, found.accuracies)
 
 
 def loop_count_correct(learner: Learner, meta: Params, episode: Episode, steps: int) -> Tensor:
     """As the plain one, with images laid out channels-last and precise statistics for them."""
-    with FastOperations():
+    with FastOperations(next(iter(meta.values())).dtype):
         return plain_count_correct(learner, kernels_channels_last(meta), episode_channels_last(episode), steps)
 
 
@@ -98,7 +104,8 @@ def vmap_count_correct(learner: Learner, meta: Params, episode: Episode, steps: 
     def correct(*task: Tensor) -> Tensor:
         return _correct(learner, meta, *task, steps=steps)
 
-    result: Tensor = vmap(correct)(*_tensors(episode))
+    with evaluating(learner):
+        result: Tensor = vmap(correct)(*_tensors(episode))
     return result
 
 
@@ -151,4 +158,4 @@ def _query_loss(
 
 def _correct(learner: Learner, meta: Params, sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor, *, steps: int) -> Tensor:
     logits = learner.predict(meta, learner.adapt(meta, sx, sy, steps=steps), qx)
-    return ((logits.argmax(-1) == qy) & logits.isfinite().all(-1)).sum()  # argmax would take NaN for an answer
+    return torch.where(logits.isfinite().all(), (logits.argmax(-1) == qy).sum(), NOT_FINITE)

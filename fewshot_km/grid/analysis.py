@@ -6,6 +6,7 @@ cell is run again, or analysed later from its kept weights. The time that adapta
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Annotated
@@ -17,10 +18,13 @@ from torch import Tensor
 from fewshot_km.engine import Engine, evaluate
 from fewshot_km.engine.devices import clock
 from fewshot_km.episodes import EpisodeSampler
+from fewshot_km.errors import DivergenceError, PluginError, describe_error
 from fewshot_km.grid.cell_parts import Streams
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.learners import GradientLearner, Learner, Params
+from fewshot_km.learners.modes import evaluating
 from fewshot_km.networks.kernels import kept_kernels, used_kernels
+from fewshot_km.plugin_boundary import plugin_code
 
 STEPS = (0, 1, 2, 3, 5, 10, 20)  # inner steps asked for, up to twice those of the test: beyond, nobody would go
 EXAMPLES = 6  # test episodes whose answers are kept: enough to look at
@@ -66,7 +70,8 @@ class Analysis:
 
     open_available   how many test episodes without a common image the pool holds
     open_accuracies  the accuracy of each of them, of as many as there are closed ones at most
-    inner_steps      by inner steps, on validation episodes, because whoever looks at such a curve will choose by it
+    inner_steps      by inner steps, on validation episodes, because whoever looks at such a curve will choose by it;
+                     without those after which logits are not finite
     examples         of the first test episodes the label given to each query, ordered by label as `image_ids` lists
                      them; -1 where there was none
     kernels          by layer; of a GradientLearner whose adapted kernels are finite
@@ -103,6 +108,11 @@ def analyse(
 ) -> Analysis:
     """Ask a trained learner; `check`, called between batches, may raise. All ranks must call it."""
     torch.manual_seed(config.seed)  # as before the test
+    with evaluating(engine.learner):
+        return _analyse(config, engine, meta, streams, check)
+
+
+def _analyse(config: CellConfig, engine: Engine, meta: Params, streams: Streams, check: Callable[[], None]) -> Analysis:
     learner, steps = engine.learner, config.inner.test_steps
 
     def accuracies(sampler: EpisodeSampler, episodes: int, steps: int) -> tuple[float, ...]:
@@ -112,8 +122,9 @@ def analyse(
     curve = []
     for asked in steps_asked(config):
         if asked or _can_stay(learner, meta, streams.validation):
-            found = accuracies(streams.validation, config.validation.episodes, asked)
-            curve.append(StepAccuracies(asked, fmean(found), found))
+            with suppress(DivergenceError):  # after other steps than those of the test, it costs a point of a curve
+                found = accuracies(streams.validation, config.validation.episodes, asked)
+                curve.append(StepAccuracies(asked, fmean(found), found))
     return Analysis(
         open_available=len(streams.open),
         open_accuracies=accuracies(streams.open, min(len(streams.open), config.test.episodes), steps),
@@ -143,7 +154,8 @@ def adaptation_seconds(
         for x, y in zip(episodes.support_x, episodes.support_y, strict=True):
             check()
             began = clock(device)
-            engine.learner.adapt(meta, x, y, steps=config.inner.test_steps)
+            with evaluating(engine.learner):
+                engine.learner.adapt(meta, x, y, steps=config.inner.test_steps)
             times.append(clock(device) - began)
         seconds = float(f"{median(times[WARM_UPS:]):.4g}")
     return float(engine.ranks.from_first(seconds))
@@ -154,9 +166,10 @@ def _can_stay(learner: Learner, meta: Params, sampler: EpisodeSampler) -> bool:
     """Whether a learner can be asked for no inner step, which neither training nor test does."""
     episode = sampler.draw([0])
     try:
-        delta = learner.adapt(meta, episode.support_x[0], episode.support_y[0], steps=0)
-        learner.predict(meta, delta, episode.query_x[0])
-    except Exception:  # whatever a learner raises
+        with plugin_code(lambda error: PluginError(describe_error(error)), passes=()):
+            delta = learner.adapt(meta, episode.support_x[0], episode.support_y[0], steps=0)
+            learner.predict(meta, delta, episode.query_x[0])
+    except PluginError:  # whatever a learner raises
         return False
     return True
 

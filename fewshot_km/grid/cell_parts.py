@@ -9,6 +9,7 @@ from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec, bank_tensor
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.grid.frozen_episodes import frozen_open, frozen_test, spec_of_test
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
+from fewshot_km.learners.modes import evaluating
 from fewshot_km.networks import Network, build_network
 from fewshot_km.open_episodes import OpenEpisodeSampler
 
@@ -53,7 +54,8 @@ def make_streams(config: CellConfig, dataset: Dataset, device: torch.device) -> 
 def delta_size(learner: Learner, meta: Params, sampler: EpisodeSampler) -> tuple[int, int]:
     """Numbers and bytes of one task's delta: what must be stored for a task beside the meta-parameters."""
     episode = sampler.draw([0])
-    delta = learner.adapt(meta, episode.support_x[0], episode.support_y[0], steps=1)
+    with evaluating(learner):
+        delta = learner.adapt(meta, episode.support_x[0], episode.support_y[0], steps=1)
     return (
         sum(value.numel() for value in delta.values()),
         sum(value.numel() * value.element_size() for value in delta.values()),

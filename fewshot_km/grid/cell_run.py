@@ -32,7 +32,9 @@ from fewshot_km.episodes import EpisodeSampler
 from fewshot_km.grid.analysis import Analysis, adaptation_seconds, analyse
 from fewshot_km.grid.cell_parts import Streams, delta_size, make_learner, make_streams
 from fewshot_km.grid.config import CellConfig
+from fewshot_km.grid.plugin_use import check_sources
 from fewshot_km.learners import Learner, Params
+from fewshot_km.learners.contract import check_learner, initial_meta
 
 
 @dataclass(frozen=True)
@@ -154,15 +156,18 @@ def run_cell(
     keeper: Keeper,
     start: Start | None = None,
 ) -> CellResult:
-    """Meta-train, from `start` if any, select on validation, test once, analyse; raises DivergenceError.
+    """Meta-train, from `start` if any, select on validation, test once, analyse; raises CellError.
 
     All ranks must call it with one config and one start.
     """
+    check_sources(config)
     allow_tf32(compute.tf32)
     torch.manual_seed(config.seed)  # for networks that draw random numbers of their own
     learner = make_learner(config, dataset)
     streams = make_streams(config, dataset, compute.device)
-    state = (start.state if start else TrainingState.before(learner.init(config.seed))).to(compute.device)
+    state = (start.state if start else TrainingState.before(initial_meta(learner, config.seed))).to(compute.device)
+    train, test = streams.train.draw([0]), streams.validation.draw([0])
+    check_learner(learner, state.meta, train, test, steps=(config.inner.train_steps, config.inner.test_steps))
     engine = _engine(config, learner, streams, state, compute, listener, start)
 
     def accuracies_of(

@@ -2,65 +2,32 @@
 
 import io
 import traceback
-from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.engine import Choice, HistoryRow, Progress
 from fewshot_km.engine.choice import AUTO
 from fewshot_km.engine.ranks import LostRankError
-from fewshot_km.errors import DataError, DivergenceError, FewshotError, describe_error
+from fewshot_km.errors import CellError, DataError, DivergenceError, FewshotError, describe_error, message_of
 from fewshot_km.grid.cell_run import CellResult, Compute, Start, run_cell
+from fewshot_km.grid.cell_voice import CellVoice, Display
 from fewshot_km.grid.config import DatasetConfig
 from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.example_images import write_examples
 from fewshot_km.grid.frozen_episodes import digest_of_test
 from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.plugin_use import say_loaded_late
 from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team
 from fewshot_km.grid.tensorboard_log import TensorBoardLog
 from fewshot_km.grid.tuning import read_tuning
 from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell, now
+from fewshot_km.plugin_boundary import was_raised_in_plugin
 
 TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
-
-
-class Display(Protocol):
-    """What is told to the user while cells run."""
-
-    def cell_started(self, cell: Cell, iteration: int) -> None:
-        """A cell begins, or goes on after an iteration."""
-
-    def warned(self, cell: Cell, text: str) -> None:
-        """Something that the user should know, and that does not stop the cell."""
-
-    def compiling(self, cell: Cell, seconds: float) -> None:
-        """A training step is being compiled, which may take so long."""
-
-    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
-        """Another execution than the rule's is used."""
-
-    def trained(self, cell: Cell, progress: Progress) -> None:
-        """An iteration of meta-training is done."""
-
-    def tested(self, cell: Cell, episodes: int) -> None:
-        """So many more test episodes are done."""
-
-    def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
-        """A cell is stored; `summary` is the `results` part of its record."""
-
-    def cell_failed(self, cell: Cell, reason: str) -> None:
-        """A cell stopped without a result."""
-
-    def cell_lost(self, cell: Cell, reason: str) -> None:
-        """A process of a cell was lost; another one goes on with it."""
-
-    def cell_skipped(self, cell: Cell, reason: str) -> None:
-        """A cell is not run here after all: another run has it, or has finished it meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +83,7 @@ class CellWorker:
     def run(self, cell: Cell) -> Outcome:
         """Run a cell unless another process does, or has meanwhile; raises FewshotError, OSError, StoppedRun.
 
-        A cell that diverges, or whose learner raises, is noted as failed.
+        A cell that diverges, or whose learner raises, exits or breaks its contract, is noted as failed.
         """
         unfinished = self.store.unfinished(cell)
         with unfinished.claim() as is_mine:
@@ -140,6 +107,12 @@ class CellWorker:
         start = self._start(cell, unfinished, dataset)
         done_before = start.state.iteration if start else 0
         self.display.cell_started(cell, done_before)
+        if unfinished.abandoned_by:
+            self.display.warned(
+                cell,
+                f"{unfinished.abandoned_by} ended while it ran this cell, and left no word: it was killed, or a "
+                "plug-in ended it, as os._exit does",
+            )
         session = {"started": now(), "after_iteration": done_before, **self._machine()}
         sessions = [*(start.how["sessions"] if start else []), session]
         facts = {"dataset_digest": dataset.digest, "sessions": sessions}
@@ -152,33 +125,21 @@ class CellWorker:
             self.way.task_chunk,
             self.way.tf32,
         )
-        voice = _Voice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
+        voice = CellVoice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
         try:
             self.team.tell(cell.config, compute, start)
             result = run_cell(cell.config, dataset, compute, voice, keeper, start)
-        except DivergenceError as error:
-            return self._failed(cell, str(error))
-        except (FewshotError, OSError):
-            raise
-        except LostRankError:
-            self.stop.check()  # ranks that are stopped together with this one end its exchange with them
-            loss = self.team.replace_lost()
-            if not loss.was_killed:
-                return self._failed(cell, loss.said or "a process that shares the meta-batches ended", loss.traces)
-            if tries == TRIES:
-                raise StoppedRun(OUT_OF_TIME, f"{cell}: {loss.said}, the {TRIES}rd process to be lost") from None
-            self.display.cell_lost(cell, f"{loss.said}; going on from the last checkpoint")
-            return self._run_claimed(cell, unfinished, tries + 1)
-        except Exception as error:  # whatever a learner raises must not cost the cells after it
-            reason = describe_error(error)
-            if "vmap" in reason and self.way.execution != AUTO:
-                reason += f"; this learner cannot run with --execution {self.way.execution}"
-            outcome = self._failed(cell, reason, traceback.format_exc())
-            if said := self.team.after_failure():
-                self.store.write_failure(cell, f"{reason}; {said}", traceback.format_exc())
-            return outcome
+        except BaseException as error:  # whichever way a learner ends must not cost the cells after it
+            if self._ends_the_run(error):
+                raise
+            if not isinstance(error, LostRankError):
+                return self._note(cell, error)
+            outcome = self._replace_lost(cell, tries)
+            return outcome or self._run_claimed(cell, unfinished, tries + 1)
         finally:
             voice.close()
+        for text in say_loaded_late(cell.config):
+            self.display.warned(cell, text)
         with self.stop.asking():
             digest = digest_of_test(cell.config, dataset)
             write_examples(self.store.task_folder(cell), cell.config, dataset, digest)  # first: no cell is without them
@@ -204,6 +165,41 @@ class CellWorker:
         if not self.way.tensorboard:
             return None
         return TensorBoardLog(self.store.folder / "tensorboard" / str(cell), after_iteration)
+
+    def _ends_the_run(self, error: BaseException) -> bool:
+        """Whether other cells would fare no better: the user ends it, or the disk is full, but no plug-in raised it."""
+        if self.stop.is_asked_for(error):
+            return True
+        is_ours = isinstance(error, FewshotError | OSError) and not isinstance(error, CellError)
+        return is_ours and not was_raised_in_plugin(error)
+
+    def _note(self, cell: Cell, error: BaseException) -> Outcome:
+        """The cell failed, for what was raised just now."""
+        self.stop.check()  # ranks that are stopped together with this one end its exchange with them
+        is_ours = isinstance(error, CellError) and not was_raised_in_plugin(error)
+        reason, trace = (message_of(error), "") if is_ours else (describe_error(error), traceback.format_exc())
+        if "vmap" in reason and self.way.execution != AUTO:
+            reason += f"; this learner cannot run with --execution {self.way.execution}"
+        outcome = self._failed(cell, reason, trace)
+        if is_ours and isinstance(error, DivergenceError):
+            return outcome  # all ranks have noticed it, and wait for the next cell
+        if said := self.team.after_failure():
+            self.store.write_failure(cell, f"{reason}; {said}", trace)
+        return outcome
+
+    def _replace_lost(self, cell: Cell, tries: int) -> Outcome | None:
+        """Start other ranks anew; None where the cell can go on. A program that ended by itself has failed the cell.
+
+        Raises StoppedRun where ranks are killed again and again.
+        """
+        self.stop.check()  # ranks that are stopped together with this one end its exchange with them
+        loss = self.team.replace_lost()
+        if not loss.was_killed:
+            return self._failed(cell, loss.said or "a process that shares the meta-batches ended", loss.traces)
+        if tries == TRIES:
+            raise StoppedRun(OUT_OF_TIME, f"{cell}: {loss.said}, the {TRIES}rd process to be lost")
+        self.display.cell_lost(cell, f"{loss.said}; going on from the last checkpoint")
+        return None
 
     def _failed(self, cell: Cell, reason: str, trace: str = "") -> Outcome:
         self.store.write_failure(cell, reason, trace)
@@ -231,51 +227,3 @@ class CellWorker:
             "ended": now(),
             "sessions": sessions,
         }
-
-
-class _Voice:
-    """A cell's listener: passes on what it hears, with the cell's name, and writes the history."""
-
-    def __init__(
-        self,
-        cell: Cell,
-        display: Display,
-        unfinished: UnfinishedCell,
-        start: Start | None,
-        tensorboard: TensorBoardLog | None,
-    ) -> None:
-        self._cell = cell
-        self._tensorboard = tensorboard
-        self._display = display
-        self._unfinished = unfinished
-        self._history = list(start.state.history) if start else []
-
-    def compiling(self, seconds: float) -> None:
-        """A training step is being compiled, which may take so long."""
-        self._display.compiling(self._cell, seconds)
-
-    def chosen(self, purpose: str, choice: Choice) -> None:
-        """Another execution than the rule's is used."""
-        self._display.chosen(self._cell, purpose, choice)
-
-    def trained(self, progress: Progress) -> None:
-        """An iteration of meta-training is done."""
-        self._display.trained(self._cell, progress)
-        if self._tensorboard:
-            self._tensorboard.trained(progress)
-
-    def validated(self, row: HistoryRow) -> None:
-        """A validation is done."""
-        self._history.append(row)
-        self._unfinished.write_history(self._history)
-        if self._tensorboard:
-            self._tensorboard.validated(row)
-
-    def tested(self, episodes: int) -> None:
-        """So many more test episodes are done."""
-        self._display.tested(self._cell, episodes)
-
-    def close(self) -> None:
-        """The cell has ended, somehow."""
-        if self._tensorboard:
-            self._tensorboard.close()

@@ -5,11 +5,16 @@ from typing import Any
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Each setting that is not the same, as "inner.lr 0.4 -> 0.2"; "-" stands for none."""
+    """Each setting that is not the same, as "inner.lr 0.4 -> 0.2"; "-" stands for none.
+
+    A plug-in is called by what it registers: "the plug-in of learner 'mine' 1f0c... -> 9a3d...".
+    """
     before, after = dict(_flat(old)), dict(_flat(new))
     names = [*after, *(name for name in before if name not in after)]
     return [
-        f"{name} {_text(before, name)} -> {_text(after, name)}" for name in names if before.get(name) != after.get(name)
+        f"{_name(name, new)} {_text(before, name)} -> {_text(after, name)}"
+        for name in names
+        if before.get(name) != after.get(name)
     ]
 
 
@@ -21,6 +26,19 @@ def _flat(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, A
             yield f"{place}{key}", value
 
 
+def _name(name: str, settings: Mapping[str, Any]) -> str:
+    """Of a plug-in's digest, which plug-in it is."""
+    if not name.startswith(_PLUGINS):
+        return name
+    kind = name.removeprefix(_PLUGINS)
+    owner = settings.get("task", {}).get("dataset") if kind == "dataset" else settings.get(kind)
+    called = owner.get("name") if isinstance(owner, Mapping) else owner
+    return f"the plug-in of {kind} '{called}'" if called else name
+
+
+_PLUGINS = "plugin_sources."
+
+
 def _text(settings: Mapping[str, Any], name: str) -> str:
     value = settings.get(name, "-")
-    return f"{value[:8]}..." if name.startswith("plugin_sources.") and isinstance(value, str) else str(value)
+    return f"{value[:8]}..." if name.startswith(_PLUGINS) and isinstance(value, str) else str(value)

@@ -12,7 +12,8 @@ from queue import Empty
 from typing import Any
 
 from fewshot_km.errors import ConfigError, FewshotError, describe_error
-from fewshot_km.grid.cell_work import TRIES, Display, Outcome
+from fewshot_km.grid.cell_voice import Display
+from fewshot_km.grid.cell_work import TRIES, Outcome
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.run import Outcomes
 from fewshot_km.grid.stopping import Stop, StoppedRun

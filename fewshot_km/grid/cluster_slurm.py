@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from fewshot_km.errors import ConfigError, describe_error
-from fewshot_km.grid.cell_work import Display, Outcome
+from fewshot_km.grid.cell_voice import Display
+from fewshot_km.grid.cell_work import Outcome
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.run import Outcomes
 from fewshot_km.grid.stopping import Stop

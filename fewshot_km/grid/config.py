@@ -155,7 +155,7 @@ class CellConfig(Section):
     test: TestConfig = TestConfig()
     seed: Seed = Field(description="Seed of the initialisation and of the training episodes.")
     plugin_sources: dict[str, str] = Field(
-        default={}, description="SHA-256 of the file of each plug-in named above: an edited plug-in is another cell."
+        default={}, description="SHA-256 of the files of each plug-in named above: an edited plug-in is another cell."
     )
     results_version: int = Field(
         default=RESULTS_VERSION, description="Version of the suite's arithmetic: results of another are another cell."

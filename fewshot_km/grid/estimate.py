@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from fewshot_km.engine import choose_engine
 from fewshot_km.engine.memory import peak_bytes
 from fewshot_km.engine.ranks import ALONE
-from fewshot_km.errors import ConfigError
+from fewshot_km.errors import PluginError, describe_error
 from fewshot_km.grid.analysis import steps_asked
 from fewshot_km.grid.cell_parts import delta_size, make_learner, make_streams
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.workplace import Workplace
+from fewshot_km.plugin_boundary import plugin_code
 
 ITERATIONS = 3  # measured after one to warm up; the fastest counts, as noise only adds
 
@@ -48,12 +49,13 @@ def estimate(
             if kind not in measured:
                 on_kind(cell)
                 try:
-                    measured[kind] = pool.submit(_measure, workplace, cell, ranks).result()
-                except BrokenProcessPool:
-                    raise ConfigError(
-                        f"{cell}: the process that measured it was killed, as where memory runs out: lower "
-                        "outer.meta_batch or --task-chunk, or make the network smaller"
-                    ) from None
+                    measured[kind] = pool.submit(_measure_guarded, workplace, cell, ranks).result()
+                except BrokenProcessPool as error:
+                    raise PluginError(
+                        f"{cell}: the process that measured it ended without a word: a plug-in ended it, or it was "
+                        "killed, as where memory runs out: lower outer.meta_batch or --task-chunk, or make the network "
+                        "smaller"
+                    ) from error
     return [_for_cell(cell, measured[cell.task, cell.learner], workplace, ranks) for cell in cells]
 
 
@@ -84,6 +86,12 @@ def _for_cell(cell: Cell, measured: _Measured, workplace: Workplace, ranks: int)
         measured.adapted_parameters,
         measured.peak_bytes and measured.peak_bytes * ranks,
     )
+
+
+def _measure_guarded(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
+    """Raises PluginError for whatever a learner raises."""
+    with plugin_code(lambda error: PluginError(f"{cell}: cannot be measured: {describe_error(error)}")):
+        return _measure(workplace, cell, ranks)
 
 
 def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:

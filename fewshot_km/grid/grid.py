@@ -27,6 +27,7 @@ from fewshot_km.grid.config import (
     ValidationConfig,
 )
 from fewshot_km.grid.mistakes import Place, dotted, explain
+from fewshot_km.grid.plugin_use import source_digests
 from fewshot_km.grid.protocols import Protocol, find_protocol
 from fewshot_km.grid.toml_text import parse_toml
 from fewshot_km.learners import LEARNERS
@@ -256,13 +257,10 @@ def _resolve_names(file: str, config: CellConfig, locate: Callable[[Place], str]
     try:
         place = locate(("task", "dataset"))
         dataset = DATASETS.options(config.task.dataset.name, config.task.dataset.options)
-        sources = {"dataset": DATASETS.source_digest(config.task.dataset.name)}
         place = locate(("network", "name"))
         network = NETWORKS.options(config.network.name, config.network.options)
-        sources["network"] = NETWORKS.source_digest(config.network.name)
         place = locate(("learner",))
         learner = LEARNERS.options(config.learner.name, config.learner.options)
-        sources["learner"] = LEARNERS.source_digest(config.learner.name)
     except FewshotError as error:
         raise ConfigError(f"{file}: {place}: {error}") from None
     return config.model_copy(
@@ -270,6 +268,6 @@ def _resolve_names(file: str, config: CellConfig, locate: Callable[[Place], str]
             "task": config.task.model_copy(update={"dataset": DatasetConfig(name=config.task.dataset.name, **dataset)}),
             "network": NetworkConfig(name=config.network.name, **network),
             "learner": LearnerConfig(name=config.learner.name, **learner),
-            "plugin_sources": {kind: digest for kind, digest in sources.items() if digest},
+            "plugin_sources": source_digests(config),
         }
     )

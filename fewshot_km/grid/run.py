@@ -12,6 +12,7 @@ from fewshot_km.grid.cell_work import CellWorker, Outcome
 from fewshot_km.grid.grid import Cell, Grid
 from fewshot_km.grid.sizes import Memory, check_sizes, memory_here
 from fewshot_km.grid.store import ResultStore
+from fewshot_km.plugin_boundary import plugin_code
 
 
 @dataclass
@@ -71,15 +72,14 @@ def _check_same_data(grid: Grid, datasets: Mapping[str, Dataset], store: ResultS
 
 def _check_buildable(grid: Grid, cell: Cell, dataset: Dataset, memory: Memory) -> None:
     where = f"{grid.name}: {cell.task}/{cell.learner}"
+    kind = PluginError if cell.config.plugin_sources else ConfigError
     try:
         make_streams(cell.config, dataset, torch.device("cpu"))  # first: as many ways as there are classes at most
-        check_sizes(cell.config, dataset, memory)
-        learner = make_learner(cell.config, dataset)
+        with plugin_code(lambda error: kind(f"cannot be built: {describe_error(error)}")):
+            check_sizes(cell.config, dataset, memory)
+            learner = make_learner(cell.config, dataset)
+            missing = [name for name in ("init", "adapt", "predict") if not callable(getattr(learner, name, None))]
     except FewshotError as error:
         raise type(error)(f"{where}: {error}") from error
-    except Exception as error:
-        kind = PluginError if cell.config.plugin_sources else ConfigError
-        raise kind(f"{where}: cannot be built: {describe_error(error)}") from error
-    for method in ("init", "adapt", "predict"):
-        if not callable(getattr(learner, method, None)):
-            raise PluginError(f"{where}: a learner needs {method}(); see fewshot_km.learners.Learner")
+    if missing:
+        raise PluginError(f"{where}: a learner needs {missing[0]}(); see fewshot_km.learners.Learner")

@@ -9,20 +9,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from fewshot_km.errors import StoppedRun
+
+__all__ = ["OUT_OF_TIME", "SIGNALS", "Stop", "StoppedRun"]
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 OUT_OF_TIME = 3  # exit status: nothing went wrong, but cells are left
-
-
-class StoppedRun(KeyboardInterrupt):
-    """The run is to end now: not an error, so that nothing that catches errors catches it.
-
-    `status` is the exit status of the process, `why` what is told.
-    """
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-        self.why = why
 
 
 class Stop:
@@ -39,9 +31,12 @@ class Stop:
         self._signal: int | None = None
         self._asking = 0
         self._before: dict[signal.Signals, Any] = {}
+        self._listens = False
+        self._ended: StoppedRun | None = None
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
+            self._listens = True
             heard = (number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
             self._before = {number: signal.signal(number, self._hear) for number in heard}
         return self
@@ -50,12 +45,21 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def is_asked_for(self, error: BaseException) -> bool:
+        """Whether an error is the end of the run that the user or the system asked for, and no plug-in's own.
+
+        While this listens, an interrupt from outside is a StoppedRun that this has raised.
+        """
+        return error is self._ended or (isinstance(error, KeyboardInterrupt) and not self._listens)
+
     def check(self) -> None:
         """Raise StoppedRun where the run is to end."""
         if self._signal is not None:
-            raise StoppedRun(128 + self._signal, _NAMES[signal.Signals(self._signal)])
+            self._ended = StoppedRun(128 + self._signal, _NAMES[signal.Signals(self._signal)])
+            raise self._ended
         if self._until is not None and time.monotonic() > self._until:
-            raise StoppedRun(OUT_OF_TIME, f"the time budget of {self._budget} is used up")
+            self._ended = StoppedRun(OUT_OF_TIME, f"the time budget of {self._budget} is used up")
+            raise self._ended
 
     @contextmanager
     def asking(self) -> Iterator[None]:

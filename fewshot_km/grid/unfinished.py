@@ -3,7 +3,7 @@
 seed<k>.unfinished-<digest of its settings>/ beside the results of finished cells holds
 
 claim                   a lock, which ends with its process however that ends
-owner.json              who holds it: host, process, since when
+owner.json              who holds it: host, process, since when; left behind by a process that ended without a word
 checkpoint.safetensors  the state of meta-training; previous.safetensors, the one before
 history.csv             meta-training so far
 """
@@ -29,7 +29,7 @@ from fewshot_km.grid.csv_files import history_csv
 from fewshot_km.grid.record import MOST_BYTES, parse_json
 from fewshot_km.grid.stopping import Stop, StoppedRun
 
-CLAIM = "claim"
+CLAIM, OWNER = "claim", "owner.json"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 ATTEMPTS = 10  # to lock a folder that others remove
 PERIOD_SECONDS = 60.0  # a minute's work is little to lose, and writing takes some hundredths of a second
@@ -40,6 +40,7 @@ class UnfinishedCell:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.abandoned_by = ""  # the process that held the last claim and never ended it, once there is another claim
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -56,10 +57,14 @@ class UnfinishedCell:
         except OSError as error:
             raise ConfigError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
         try:
+            if (self.folder / OWNER).exists():
+                self.abandoned_by = self.owner()
             owner = {"host": platform.node(), "process": os.getpid(), "since": now()}
-            write_text(self.folder / "owner.json", json.dumps(owner) + "\n")
+            write_text(self.folder / OWNER, json.dumps(owner) + "\n")
             yield True
         finally:
+            with suppress(OSError):
+                (self.folder / OWNER).unlink(missing_ok=True)
             lock.release()
 
     def _acquire(self, lock: BaseFileLock) -> None:
@@ -73,7 +78,7 @@ class UnfinishedCell:
     def owner(self) -> str:
         """Who holds the claim, as far as it says."""
         try:
-            owner = parse_json(read_text_bounded(self.folder / "owner.json", MOST_BYTES))
+            owner = parse_json(read_text_bounded(self.folder / OWNER, MOST_BYTES))
             return f"process {owner['process']} on {owner['host']} since {owner['since']}"
         except (DataError, ValueError, KeyError, TypeError):
             return "another process"

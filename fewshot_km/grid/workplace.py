@@ -17,7 +17,7 @@ from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team, choose_devices
-from fewshot_km.plugins import load_entry_points, load_plugin
+from fewshot_km.plugins import load_entry_points, load_plugins
 
 TELL_SECONDS = 0.2  # between reports of iterations; nobody reads faster
 
@@ -54,8 +54,7 @@ class Workplace:
         """A worker for this process, the `number`-th on its machine, whose display is told elsewhere."""
         torch.set_num_threads(self.threads)
         load_entry_points()
-        for path in self.plugins:
-            load_plugin(path)
+        load_plugins(self.plugins)
         device = own_device(choose_device(self.device), number)
         display: Any = _ToldDisplay(tell)
         with Team(choose_devices(self.devices, device, self.most_tasks), device, self.command) as team:

@@ -7,6 +7,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from fewshot_km.learners.base import GradientLearner, Params, register
+from fewshot_km.networks.base import Network
+from fewshot_km.networks.exact import is_exactly
 
 
 @register("anil")
@@ -18,7 +20,13 @@ class ANIL(GradientLearner):
         return self.head_names()
 
     def adapt(self, meta: Params, x: Tensor, y: Tensor, *, steps: int) -> Params:
-        """The inner loop on the head. The backbone stays as it is, so the support set goes through it once."""
+        """The inner loop on the head. The backbone stays as it is, so the support set goes through it once.
+
+        As long as logits are the head's of the backbone's features: a subclass that predicts otherwise, or another kind
+        of network, goes the general way.
+        """
+        if type(self).predict is not GradientLearner.predict or not is_exactly(self.network, Network):
+            return super().adapt(meta, x, y, steps=steps)
         features = self._part("backbone", meta, x)
         return self.descend(meta, lambda head: F.cross_entropy(self._part("head", head, features), y), steps=steps)
 

@@ -24,7 +24,8 @@ NetworkFactory = Callable[[], nn.Module]
 class Learner(Protocol):
     """A meta-learning algorithm for a single task, free of side effects; the engine runs many tasks at once.
 
-    Nothing may be kept on `self` between calls: `adapt` and `predict` run under `torch.func` transforms.
+    Nothing may be kept on `self` between calls: `adapt` and `predict` run under `torch.func` transforms. Networks that
+    it holds are in evaluation mode at validation and test (see `fewshot_km.learners.modes`).
     """
 
     def init(self, seed: int) -> Params:

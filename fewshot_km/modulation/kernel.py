@@ -5,9 +5,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.overrides import handle_torch_function, has_torch_function
 
 from fewshot_km.errors import ConfigError
+from fewshot_km.replaceable import replaceable
 
 INIT_STD = 0.001  # the paper's I + N(0, 0.001), read as a standard deviation: modulation starts close to tanh(W)
 
@@ -30,12 +30,9 @@ class KernelModulator(nn.Module):
         return modulated(weight, self.inner, self.outer)
 
 
+@replaceable
 def modulated(weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
-    """W~ = tanh(W U1) U2 (Eq. 2-4), as a function that torch's function modes can replace by a faster one."""
-    tensors = (weight, inner, outer)
-    if has_torch_function(tensors):
-        replaced: Tensor = handle_torch_function(modulated, tensors, *tensors)
-        return replaced
+    """W~ = tanh(W U1) U2 (Eq. 2-4) for W [k_n, k_c, k_h, k_w]; faster versions are used while they agree with it."""
     rows = weight.flatten(2).flatten(0, 1)
     return (torch.tanh(rows @ inner) @ outer).reshape(weight.shape)
 

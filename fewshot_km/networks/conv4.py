@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fewshot_km.errors import ConfigError
 from fewshot_km.networks.base import NETWORKS
-from fewshot_km.networks.conv_norm import conv_norm_relu
+from fewshot_km.networks.conv_norm import conv_norm_relu, is_written_out
 from fewshot_km.networks.norms import NormMode, make_norm
 
 Downsampling = Literal["stride", "pool"]
@@ -26,7 +26,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[M, channels_in, H, W] -> [M, channels_out, H', W']."""
-        if isinstance(self.norm, nn.BatchNorm2d):
+        if isinstance(self.norm, nn.BatchNorm2d) and is_written_out(self.conv, self.norm):
             return conv_norm_relu(x, self.conv.weight, self.conv, self.norm, pool=self.pool)
         x = F.relu(self.norm(self.conv(x)))
         return F.max_pool2d(x, 2) if self.pool else x

@@ -5,19 +5,35 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import handle_torch_function, has_torch_function
+
+from fewshot_km.networks.exact import is_exactly
+from fewshot_km.replaceable import replaceable
 
 
+def is_written_out(conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether `conv_norm_relu` computes what these modules do: torch's own classes, as torch wrote them.
+
+    A subclass, a hook, another `forward`, padding other than with zeros, or statistics that are not the batch's must be
+    left to the modules themselves. A parametrized weight is none of these: it is given to `conv_norm_relu`.
+    """
+    return (
+        is_exactly(conv, nn.Conv2d)
+        and is_exactly(norm, nn.BatchNorm2d)
+        and conv.padding_mode == "zeros"
+        and isinstance(norm.weight, Tensor)
+        and isinstance(norm.bias, Tensor)
+        and norm.running_mean is None
+        and norm.running_var is None
+    )
+
+
+@replaceable
 def conv_norm_relu(x: Tensor, weight: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool = False) -> Tensor:
     """ReLU of convolved images [M, C, H, W], normalised by channel with their own statistics; max-pooled 2x2 if wanted.
 
-    Of the modules only parameters and geometry are used; the norm has scale and shift. torch's function modes can
-    replace this, as they can replace torch's functions; the kernel `weight` is given beside its layer, so that they see
-    how it is made, too.
+    Of the modules only parameters and geometry are used (see `is_written_out`); the norm has scale and shift. The
+    kernel `weight` is given beside its layer, so that what replaces this sees how it is made, too.
     """
-    if has_torch_function((x, weight)):
-        replaced: Tensor = handle_torch_function(conv_norm_relu, (x, weight), x, weight, conv, norm, pool=pool)
-        return replaced
     return by_parts(F.conv2d, x, weight, conv, norm, pool=pool)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from fewshot_km.datasets import Dataset, load_dataset
 from fewshot_km.engine import Engine
-from fewshot_km.errors import DataError
+from fewshot_km.errors import DataError, DivergenceError
 from fewshot_km.grid import ResultStore
 from fewshot_km.grid.analysis import Analysis, adaptation_seconds, analyse, steps_asked
 from fewshot_km.grid.cell_parts import Streams, make_learner, make_streams
@@ -161,9 +161,27 @@ def test_a_learner_without_a_network_that_takes_no_less_than_a_step(asked: Asked
 
 def test_what_is_not_finite_is_no_answer(asked: Asked) -> None:
     config, streams = asked
-    analysis = analyse(config, Engine(NearestMean()), {"scale": torch.tensor([torch.nan])}, streams)
-    assert set(np.ravel(analysis.examples)) == {-1}
-    assert set(analysis.open_accuracies) == {0.0}
+    with pytest.raises(DivergenceError, match="logits are not finite in 85 of 85 episodes"):
+        analyse(config, Engine(NearestMean()), {"scale": torch.tensor([torch.nan])}, streams)
+
+
+class Overflowing(NearestMean):
+    """Its logits grow a millionfold with each step."""
+
+    def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
+        delta = super().adapt(meta, x, y, steps=steps)
+        return {**delta, "scale": torch.tensor([1e10**steps])}
+
+    def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> torch.Tensor:
+        return super().predict(meta, delta, x) * delta["scale"]
+
+
+def test_more_steps_than_a_learner_bears_cost_points_of_the_curve_alone(asked: Asked) -> None:
+    """1e38 is the largest float32: three steps of the test are borne, five are not."""
+    config, streams = asked
+    learner = Overflowing()
+    curve = analyse(config, Engine(learner), learner.init(0), streams).inner_steps
+    assert [found.steps for found in curve] == [1, 2, 3]
 
 
 def test_the_time_of_one_task_is_a_median_after_warming_up(asked: Asked) -> None:

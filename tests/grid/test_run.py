@@ -1,20 +1,24 @@
 """Grids that run in this process: what is checked before the first cell, and what happens to cells that fail."""
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+import signal
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._C._functorch import maybe_current_level
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.datasets import DATASETS, Dataset, ImageBank
 from fewshot_km.datasets.splits import make_splits
 from fewshot_km.engine import Choice, Progress, choice
-from fewshot_km.errors import ConfigError, DataError, PluginError
+from fewshot_km.errors import ConfigError, DataError, DivergenceError, FewshotError, PluginError, StoppedRun
 from fewshot_km.grid import Cell, ResultStore
 from fewshot_km.grid.cell_work import CellWorker, Way
 from fewshot_km.grid.run import run_grid
@@ -180,16 +184,12 @@ def test_what_a_learner_raises_costs_its_own_cell_alone(tmp_path: Path) -> None:
             return self.head_names()
 
         def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
-            if x.sum() > 0:  # control flow on values, which vmap refuses
-                raise ZeroDivisionError("my mistake")
-            return super().adapt(meta, x, y, steps=steps)
+            raise ZeroDivisionError("my mistake")
 
     text = NOISE_GRID.replace('"maml"', '"brittle"')
-    log, store = run(tmp_path, text, "vmap")
-    assert [cell.learner for cell in log.finished] == ["km-maml"]
-    assert "this learner cannot run with --execution vmap" in log.failed["noise-5w1s/brittle/seed0"]
-    for execution in ("plain", "auto"):
+    for execution in ("plain", "vmap", "auto"):
         log, store = run(tmp_path, text, execution)
+        assert [cell.learner for cell in log.finished] == (["km-maml"] if execution == "plain" else [])
         assert log.failed["noise-5w1s/brittle/seed0"].startswith("ZeroDivisionError: my mistake (the traceback is in ")
     cell = small_grid(tmp_path, text).cells[0]
     noted = json.loads(store.failure_file(cell).read_text())
@@ -204,16 +204,233 @@ def test_a_learner_that_vmap_refuses_is_run_task_after_task(tmp_path: Path, monk
             return self.head_names()
 
         def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
-            return super().adapt(meta, x, y, steps=steps if x.sum() > 0 else 1)
+            return super().adapt(meta, x, y, steps=steps if x.sum() > 0 else 1)  # control flow on values
 
+    text = NOISE_GRID.replace('"maml"', '"looking"')
+    log, store = run(tmp_path, text, "vmap")
+    assert [cell.learner for cell in log.finished] == ["km-maml"]
+    assert "this learner cannot run with --execution vmap" in log.failed["noise-5w1s/looking/seed0"]
     monkeypatch.setattr(choice, "by_rule", lambda _: "vmap")  # as on a GPU
-    log, store = run(tmp_path, NOISE_GRID.replace('"maml"', '"looking"'), "auto")
+    log, store = run(tmp_path / "auto", text, "auto")
     assert [cell.learner for cell in log.finished] == ["looking", "km-maml"]
     looking, km_maml = (store.read(cell).record["environment"]["executions"] for cell in log.finished)
     assert (looking["training"], looking["testing"]) == ("plain", "plain")
     assert (km_maml["training"], km_maml["testing"]) == ("vmap", "vmap")
     assert set(log.choices) == {(str(log.finished[0]), "training"), (str(log.finished[0]), "testing")}
     assert all(chosen.why.startswith("'vmap' cannot run this learner") for chosen in log.choices.values())
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no message")
+
+    __repr__ = __str__
+
+
+class TheirConfigError(ConfigError):
+    __str__ = UnreadableError.__str__
+
+
+WAYS_OUT: dict[str, Callable[[], BaseException]] = {
+    "SystemExit: 0": lambda: SystemExit(0),
+    "KeyboardInterrupt: ": KeyboardInterrupt,
+    "GeneratorExit: ": GeneratorExit,
+    "StopIteration: 3": lambda: StopIteration(3),
+    "StoppedRun: enough": lambda: StoppedRun(0, "enough"),
+    "FileNotFoundError: mine.pt": lambda: FileNotFoundError("mine.pt"),
+    "ConfigError: mine": lambda: ConfigError("mine"),
+    "DivergenceError: mine": lambda: DivergenceError("mine"),
+    "UnreadableError: (its message cannot be read: SystemExit)": UnreadableError,
+    "TheirConfigError: (its message cannot be read: SystemExit)": TheirConfigError,
+}
+
+
+def leaving(where: str, way: Callable[[], BaseException]) -> type[GradientLearner]:
+    class Leaving(GradientLearner):
+        def __init__(self, *inputs: Any) -> None:
+            if where == "__init__":
+                raise way()
+            super().__init__(*inputs)
+
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def init(self, seed: int) -> Params:
+            if where == "init":
+                raise way()
+            return super().init(seed)
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
+            if where == "adapt":
+                raise way()
+            return super().adapt(meta, x, y, steps=steps)
+
+        def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> torch.Tensor:
+            if where == "predict at test" and not self.network.training:
+                raise way()
+            return super().predict(meta, delta, x)
+
+    return Leaving
+
+
+@pytest.mark.parametrize("where", ["init", "adapt", "predict at test"])
+@pytest.mark.parametrize("reason", WAYS_OUT)
+def test_any_way_out_of_a_learner_is_its_failed_cell(tmp_path: Path, reason: str, where: str) -> None:
+    LEARNERS.register("leaving")(leaving(where, WAYS_OUT[reason]))
+    text = NOISE_GRID.replace('"maml"', '"leaving"').replace("iterations = 4", "iterations = 1")
+    log, store = run(tmp_path, text)
+    assert [cell.learner for cell in log.finished] == ["km-maml"]
+    assert log.failed["noise-5w1s/leaving/seed0"].startswith(f"{reason} (the traceback is in ")
+    assert (
+        "in " + where.split()[0]
+        in json.loads(store.failure_file(small_grid(tmp_path, text).cells[0]).read_text())["traceback"]
+    )
+
+
+@pytest.mark.parametrize("reason", WAYS_OUT)
+def test_any_way_out_of_a_constructor_is_one_line_before_anything_runs(tmp_path: Path, reason: str) -> None:
+    LEARNERS.register("leaving")(leaving("__init__", WAYS_OUT[reason]))
+    with pytest.raises(FewshotError) as caught:
+        run(tmp_path, NOISE_GRID.replace('"maml"', '"leaving"'))
+    assert str(caught.value).startswith("small: noise-5w1s/leaving: ")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("reason", [reason for reason in WAYS_OUT if "FileNotFound" not in reason])
+def test_any_way_out_of_a_data_set_is_one_line(tmp_path: Path, reason: str) -> None:
+    def load(data_root: Path) -> Dataset:
+        raise WAYS_OUT[reason]()
+
+    DATASETS._entries["noise"] = load
+    with pytest.raises(FewshotError) as caught:
+        run(tmp_path, NOISE_GRID)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_interrupt_while_a_learner_runs_is_the_users(tmp_path: Path) -> None:
+    """By a signal, as of the keyboard, which a learner cannot raise by itself."""
+
+    @LEARNERS.register("slow")
+    class Slow(GradientLearner):
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Params:
+            signal.raise_signal(signal.SIGINT)
+            return super().adapt(meta, x, y, steps=steps)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests of a shell's background ignore it
+    try:
+        with pytest.raises(StoppedRun) as stopped:
+            run(tmp_path, NOISE_GRID.replace('"maml"', '"slow"'))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.value.status == 130
+    assert not list((tmp_path / "results").rglob("*.failed.json"))
+
+
+def test_a_full_disk_ends_the_run_whoever_the_learner_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    LEARNERS.register("fine")(leaving("nowhere", SystemExit))
+    full = Mock(side_effect=OSError(28, "No space left on device"))  # not raised by code of this file, a plug-in's here
+    monkeypatch.setattr("fewshot_km.grid.unfinished.save_checkpoint", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path, NOISE_GRID.replace('"maml"', '"fine"'))
+
+
+class WrongLearner(GradientLearner):
+    """Right, but for what a test makes of it."""
+
+    def adapted_names(self) -> Iterable[str]:
+        return self.head_names()
+
+
+def learner_that(name: str) -> type[WrongLearner]:
+    """Each breaks the contract in one way."""
+
+    class Wrong(WrongLearner):
+        def init(self, seed: int) -> Params:
+            meta = super().init(seed)
+            return {n: v.double() for n, v in meta.items()} if name == "starts in double precision" else meta
+
+        def adapt(self, meta: Params, x: torch.Tensor, y: torch.Tensor, *, steps: int) -> Any:
+            testing = not torch.is_grad_enabled()
+            if name == "changes a tensor in testing" and testing:
+                meta["head.bias"].add_(1)
+            if name == "changes a tensor in training" and not testing:
+                meta["head.bias"].add_(1)
+            if name == "changes a tensor unseen":
+                with torch.no_grad():
+                    meta["head.bias"].detach().mul_(0.5).add_(0.1)
+            if name == "changes the dictionary":
+                meta["head.bias"] = meta["head.bias"] + 1
+            delta = super().adapt(meta, x, y, steps=steps)
+            return {"a list": list(delta), "a number": {**delta, "rate": 0.1}}.get(name, delta)
+
+        def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> Any:
+            logits = super().predict(meta, delta, x)
+            if maybe_current_level() is None and x.shape[0] == 5:  # the support set, on which it descends
+                return logits
+            return {
+                "too many logits": lambda: torch.cat([logits, logits[:, :1]], 1),
+                "too few logits": lambda: logits[:, :-1],
+                "one image's": lambda: logits[0],
+                "a table": lambda: [logits],
+                "double precision": lambda: logits.double(),
+            }.get(name, lambda: logits)()
+
+    return Wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("changes a tensor in testing", r"changes meta-parameters \('head.bias'\) in place in testing"),
+        ("changes a tensor in training", r"changes meta-parameters in place in training: build new tensors"),
+        ("changes a tensor unseen", r"changes meta-parameters \('head.bias'\) in place in training"),
+        ("changes the dictionary", r"changes meta-parameters \('head.bias'\) in place in training"),
+        ("a list", r"adapt\(\) returned a list: return a dict of tensors"),
+        ("a number", r"adapt\(\) returned a dict with a float for 'rate'"),
+        ("too many logits", r"predict\(\) returned logits \[25, 6\] for 25 images and 5 ways: return \[25, 5\]"),
+        ("too few logits", r"predict\(\) returned logits \[25, 4\] for 25 images and 5 ways"),
+        ("one image's", r"predict\(\) returned logits \[5\] for 25 images"),
+        ("a table", r"predict\(\) returned a list: return a tensor of logits"),
+        ("double precision", r"predict\(\) returned logits of torch.float64 on cpu for images of torch.float32 on cpu"),
+        ("starts in double precision", r"init\(\) returned torch.float64 for '\S+': return a dict of float32 tensors"),
+    ],
+)
+@pytest.mark.parametrize("execution", ["plain", "loop", "vmap", "compiled"])
+def test_a_learner_that_breaks_its_contract_is_one_failed_cell(
+    tmp_path: Path, name: str, message: str, execution: str
+) -> None:
+    LEARNERS.register("wrong")(learner_that(name))
+    text = NOISE_GRID.replace(', { name = "km-maml", norm_affine = "bias" }', "").replace('"maml"', '"wrong"')
+    log, _ = run(tmp_path, text, execution)
+    assert log.finished == []
+    assert re.fullmatch(
+        rf"learner_that.<locals>.Wrong in {__file__}: .*{message}.*", log.failed["noise-5w1s/wrong/seed0"]
+    )
+
+
+@pytest.mark.parametrize("execution", QUICK)
+def test_logits_that_are_not_finite_in_the_test_alone_are_no_result(tmp_path: Path, execution: str) -> None:
+    @LEARNERS.register("overflowing")
+    class Overflowing(GradientLearner):
+        def adapted_names(self) -> Iterable[str]:
+            return self.head_names()
+
+        def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> torch.Tensor:
+            logits = super().predict(meta, delta, x)
+            return logits if self.network.training else logits / 0  # of either sign, and their argmax is an answer
+
+    text = NOISE_GRID.replace('"maml"', '"overflowing"')
+    log, _ = run(tmp_path, text, execution)
+    assert [cell.learner for cell in log.finished] == ["km-maml"]
+    assert re.fullmatch(
+        rf"\S+Overflowing in {__file__}: logits are not finite in 3 of 3 episodes after 3 inner steps: "
+        r"did the inner loop diverge\? lower inner.lr or inner.test_steps",
+        log.failed["noise-5w1s/overflowing/seed0"],
+    )
 
 
 def test_a_last_step_that_blows_up_is_no_result(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """The three learners: what adapts, how many numbers, and that `adapt` is the gradient descent it claims to be."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 
 from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
-from fewshot_km.learners import LEARNERS, GradientLearner, InnerLoop, build_learner
-from fewshot_km.networks import build_network
+from fewshot_km.learners import ANIL, LEARNERS, GradientLearner, InnerLoop, Params, build_learner
+from fewshot_km.networks import Network, build_network
 from tests.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, PaperNetwork
 
 
@@ -102,6 +104,43 @@ def test_anil_leaves_features_alone() -> None:
     backbone = learner.network.backbone
     assert isinstance(backbone, nn.Module)
     assert torch.equal(functional_call(backbone, merged, (x,)), functional_call(backbone, original, (x,)))
+
+
+class HalfNetwork(Network):
+    """Its logits are not the head's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * super().forward(x)
+
+
+class HalfANIL(ANIL):
+    def predict(self, meta: Params, delta: Params, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * super().predict(meta, delta, x)
+
+
+def half_network() -> Network:
+    return HalfNetwork(OMNIGLOT_20_WAY.make().backbone, 20, OMNIGLOT_20_WAY.image_shape)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        lambda: ANIL(half_network, InnerLoop(0.4)),
+        lambda: HalfANIL(OMNIGLOT_20_WAY.make, InnerLoop(0.4)),
+        lambda: ANIL(OMNIGLOT_20_WAY.make, InnerLoop(0.4)),
+    ],
+)
+def test_anil_descends_on_what_it_predicts(learner: Callable[[], ANIL]) -> None:
+    """Each step against autograd through `predict`, whatever that does."""
+    made = learner()
+    meta = {n: v.double() for n, v in made.init(0).items()}
+    x, y = torch.rand(20, 1, 28, 28, dtype=torch.float64), torch.arange(20)
+    head = {n: meta[n].clone().requires_grad_() for n in made.head_names()}
+    loss = nn.functional.cross_entropy(made.predict(meta, head, x), y)
+    gradients = torch.autograd.grad(loss, list(head.values()))
+    delta = made.adapt(meta, x, y, steps=1)
+    for (n, value), gradient in zip(head.items(), gradients, strict=True):
+        torch.testing.assert_close(delta[n], (value - 0.4 * gradient).detach(), rtol=1e-10, atol=1e-12)
 
 
 def test_unknown_learners_options_and_values_are_answered() -> None:

@@ -1,5 +1,7 @@
 """Convolution, batch norm, ReLU and max-pooling on a CPU: in one go in a first layer, else in two."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -50,6 +52,11 @@ class ConvNormRelu:
         windows = first_layer.Windows.of(x, *geometry)
         self._kept = [*self._kept[-1:], (x, geometry, windows)]
         return windows
+
+
+def conv_norm_relu_once(*inputs: Any, pool: bool = False) -> Tensor:
+    """The same of one call, which keeps nothing."""
+    return ConvNormRelu()(*inputs, pool=pool)
 
 
 def _too_small(x: Tensor, *geometry: list[int], pool: bool) -> bool:
