@@ -14,10 +14,11 @@ import torch
 from rich.filesize import decimal
 
 from fewshot_km.datasets import Dataset
-from fewshot_km.errors import ConfigError
+from fewshot_km.errors import ConfigError, PluginError, describe_error
 from fewshot_km.grid.analysis import steps_asked
 from fewshot_km.grid.cell_parts import make_learner
 from fewshot_km.grid.config import CellConfig
+from fewshot_km.plugin_boundary import plugin_code
 
 IMAGES_A_SECOND = 1e9  # passed through a network: a thousand times what one GPU does with the smallest network here
 LONGEST_SECONDS = 365 * 24 * 3600.0  # of a cell that nobody waits for
@@ -102,7 +103,7 @@ def _images(config: CellConfig) -> int:
 def _parameter_bytes(config: CellConfig, dataset: Dataset) -> int:
     """Bytes of training the learner's meta-parameters; 0 where it cannot be built without memory for them."""
     try:
-        with warnings.catch_warnings(), torch.device("meta"):
+        with plugin_code(_unknown, passes=(RuntimeError,)), warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")  # of code that wants to see numbers, which is built with them next
             meta = make_learner(config, dataset).init(config.seed)
             return _PARAMETER * sum(value.numel() for value in meta.values())
@@ -110,6 +111,10 @@ def _parameter_bytes(config: CellConfig, dataset: Dataset) -> int:
         return _BEYOND_NUMBERS if "overflow" in str(error).lower() else 0
     except Exception:  # whatever a learner raises, which is raised again when it is built
         return 0
+
+
+def _unknown(error: BaseException) -> PluginError:
+    return PluginError(describe_error(error))
 
 
 _BEYOND_NUMBERS = 2**63  # bytes: torch counts no more

@@ -43,7 +43,7 @@ class Learner:
 
 def count(predict: Predict, execution: str, episodes: int = 7) -> Tensor:
     learner = Learner(predict)
-    engine = Engine(learner, testing=execution, task_chunk=3)
+    engine = Engine(learner, testing=execution, training_chunk=3, testing_chunk=3)
     return engine.count_correct(learner.init(0), cast(EpisodeSampler, Sampler()), episodes, steps=2)
 
 

@@ -160,7 +160,7 @@ def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, old: str, new: st
 def test_a_grid_must_be_readable(tmp_path: Path) -> None:
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"binary.toml: cannot be read as TOML"):
+    with pytest.raises(ConfigError, match=r"binary.toml: is no text in UTF-8"):
         load_grid(binary)
     with pytest.raises(UnknownNameError, match=r"there is no grid file .*nowhere.toml: check the path"):
         find_grid(str(tmp_path / "nowhere.toml"))
