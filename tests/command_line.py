@@ -36,7 +36,7 @@ def start(
 ) -> BaseProcess:
     """A process that runs the command line in `folder`, where warnings are errors.
 
-    `dies_at`: at so many operations that make files durable or rename them, it is killed, before or after in turns.
+    `dies_at`: it is killed before the operation of that number among those that make files durable or rename them.
     """
     environment = {name: os.environ[name] for name in ("FEWSHOT_KM_CACHE", "FEWSHOT_KM_DATA")}
     environment |= {"COLUMNS": "200", "PYTHONPATH": str(ROOT)}  # for the processes that it starts
@@ -121,13 +121,9 @@ def _die_at(operation: int) -> None:
         def outer(*arguments: Any) -> Any:
             nonlocal count
             count += 1
-            if count == operation and operation % 2:
+            if count == operation:
                 os.kill(os.getpid(), signal.SIGKILL)
-            try:
-                return inner(*arguments)
-            finally:
-                if count == operation:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            return inner(*arguments)
 
         return outer
 

@@ -109,7 +109,7 @@ def kill_a_rank_amid_training(process: BaseProcess, folder: Path) -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("execution", ["auto", "plain", "vmap", pytest.param("compiled", marks=needs_time)])
+@pytest.mark.parametrize("execution", ["auto", "vmap", pytest.param("compiled", marks=needs_time)])
 def test_a_killed_rank_costs_nothing_but_time(
     tmp_path: Path, execution: str, once: Callable[[str, Callable[[Path], object]], Path]
 ) -> None:
