@@ -157,6 +157,14 @@ def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, old: str, new: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("label", ["figures", "Jobs", "tensorboard", "tuning.json", "Table.csv", "report.html"])
+def test_labels_are_no_names_of_what_lies_beside_them(tmp_path: Path, label: str) -> None:
+    text = SMALL_GRID.replace("shots = 1", f'shots = 1\nlabel = "{label}"')
+    with pytest.raises(ConfigError, match=rf"tasks\[0\].label: '{label}' becomes a folder"):
+        small_grid(tmp_path, text)
+    assert small_grid(tmp_path, text.replace(label, f"{label.partition('.')[0]}2")).cells
+
+
 def test_a_grid_must_be_readable(tmp_path: Path) -> None:
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
