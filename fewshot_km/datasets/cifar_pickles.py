@@ -7,7 +7,6 @@ name the classes too, as `catname2label`.
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,7 @@ def find_split_pickles(published: Published, names: Sequence[str]) -> dict[str, 
     """Split -> path of its file, of those that are there."""
     found: dict[str, str] = {}
     for original, name in by_original_name(names).items():
-        split = _split_of(published, PurePosixPath(original).name)
+        split = _split_of(published, original.rpartition("/")[2])
         if split:
             found.setdefault(split, name)
     return found

@@ -145,7 +145,7 @@ def find_pickles(names: Sequence[str]) -> dict[str, str]:
     """Split -> the pickle that holds it; those of training images held out from training are not used."""
     found = {}
     for original, name in by_original_name(names).items():
-        match = PICKLES.fullmatch(PurePosixPath(original).name)
+        match = PICKLES.fullmatch(original.rpartition("/")[2])
         if match:
             split = match[1] or match[2]
             found[{"train_phase_train": "train", "validation": "val"}.get(split, split)] = name

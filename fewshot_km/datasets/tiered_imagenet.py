@@ -199,7 +199,7 @@ def read_classes(tree: FileTree, name: str, split: str, described: Mapping[str, 
     if isinstance(content, dict) and "labels" in content and "label_specific_str" not in content:
         raise DataError(  # as in MetaOptNet's copy of the data set
             f"{tree}: '{name}' has numbers of classes and not their names, so that nothing tells which class is which: "
-            f"put {', '.join(LABELS.values())} of Ren et al.'s tiered-imagenet.tar in its place"
+            "use Ren et al.'s own files, all of one tiered-imagenet.tar"
         )
     try:
         assert isinstance(content, dict)

@@ -25,7 +25,17 @@ def describe_places(data_root: Path, trees: Sequence[FileTree], absent: Sequence
 
 
 def _describe(tree: FileTree, absent: Sequence[str]) -> str:
-    return "; ".join([describe_contents(tree.names, absent), *_impostors(tree)])
+    return "; ".join([describe_contents(tree.names, absent), *_passed_over(tree), *_impostors(tree)])
+
+
+def _passed_over(tree: FileTree) -> Iterator[str]:
+    """What is said of folders that are empty, or hold nothing that belongs to the data set: other classes' images."""
+    if isinstance(tree, FolderTree):
+        used = {name.partition("/")[0] for name in tree.names}
+        folders = [entry.name for entry in tree.path.iterdir() if entry.is_dir() and entry.name[:1] != "."]
+        others = sorted(set(folders) - used, key=sort_key)
+        if others:
+            yield f"{len(others)} folder{'s' * (len(others) > 1)} of other classes or empty: {_some(others)}"
 
 
 def _impostors(tree: FileTree) -> Iterator[str]:

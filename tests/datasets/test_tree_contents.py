@@ -47,3 +47,13 @@ def test_a_page_among_the_files_is_called_one(tmp_path: Path) -> None:
     (tmp_path / "b.zip").write_bytes(zipped({"data": b"<html>"}))
     said = describe_places(tmp_path, [open_tree(tmp_path / "a"), open_tree(tmp_path / "b.zip")])
     assert said == f"looked in {tmp_path / 'a'} (data, other; data is a web page), {tmp_path / 'b.zip'} (data)"
+
+
+def test_folders_that_are_passed_over_are_named(tmp_path: Path) -> None:
+    write(tmp_path, {f"n0{i}/1.jpg": b"" for i in range(1, 6)} | {"n00/1.jpg": b""})
+    (tmp_path / "empty").mkdir()
+    tree = open_tree(tmp_path, skip=lambda folder: folder != "n00")
+    said = describe_places(tmp_path, [tree])
+    assert said == (
+        f"looked in {tmp_path} (1 folder n00; 1.jpg; 6 folders of other classes or empty: empty, n01, n02, ...)"
+    )
