@@ -144,7 +144,7 @@ def _position(file: str, wnid: str) -> int:
 def find_pickles(names: Sequence[str]) -> dict[str, str]:
     """Split -> the pickle that holds it; those of training images held out from training are not used."""
     found = {}
-    for original, name in by_original_name(names).items():
+    for original, name in sorted(by_original_name(names).items(), key=lambda item: item[0] == item[1]):  # copies first
         match = PICKLES.fullmatch(original.rpartition("/")[2])
         if match:
             split = match[1] or match[2]
