@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from fewshot_km.datasets.file_names import original_name
 from fewshot_km.datasets.file_trees import IMAGE_LIMIT, FileTree, FolderTree, limited, ordered, words
+from fewshot_km.datasets.impostors import HEAD, describe_impostor
 from fewshot_km.errors import DataError
 
 ZIP_SUFFIXES = (".zip",)
@@ -38,10 +40,19 @@ class ArchiveTree(FileTree):
         except DataError:
             raise
         except Exception as error:  # zipfile, tarfile and zlib answer damaged bytes with a dozen unrelated types
+            if impostor := self._describe_impostor():
+                raise DataError(f"{self.path} {impostor}") from error
             where = f"'{name}' in it" if name else "the archive"
             raise DataError(
                 f"{self.path} is damaged or cut short: {where}: {words(error)}. Fetch or copy it again"
             ) from error
+
+    def _describe_impostor(self) -> str | None:
+        try:
+            with self.path.open("rb") as file:
+                return describe_impostor(file.read(HEAD))
+        except OSError:
+            return None
 
     def _check_total(self, total: int, members: int) -> None:
         packed = self.path.stat().st_size
@@ -217,11 +228,11 @@ def open_tree(path: Path, skip: Callable[[str], bool] = lambda _: False) -> File
     if path.is_dir():
         return FolderTree(path, skip)
     if path.is_file() and is_archive(path.name):
-        return ZipTree(path) if path.name.lower().endswith(ZIP_SUFFIXES) else TarTree(path)
+        return ZipTree(path) if original_name(path.name).lower().endswith(ZIP_SUFFIXES) else TarTree(path)
     known = ", ".join((*ZIP_SUFFIXES, *TAR_SUFFIXES))
     raise DataError(f"{path} is " + (f"no folder and no archive ({known})" if path.exists() else "not there"))
 
 
 def is_archive(name: str) -> bool:
     """Whether a file's name is that of an archive."""
-    return name.lower().endswith((*ZIP_SUFFIXES, *TAR_SUFFIXES))
+    return original_name(name).lower().endswith((*ZIP_SUFFIXES, *TAR_SUFFIXES))

@@ -119,7 +119,7 @@ def bank_from_images(
         try:
             return decode_image(data, form)
         except Exception as error:  # Pillow answers damaged bytes with a dozen unrelated types
-            return describe_damage(error)
+            return describe_damage(error, data)
 
     def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""CIFAR-100 from the files that its authors published, 32x32, with the class splits of CIFAR-FS and of FC100."""
+"""CIFAR-100 from its authors' files or from pickles of one split each, 32x32, split as CIFAR-FS and as FC100."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,15 @@ import numpy.typing as npt
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.bank_cache import Prepared, announce, prepare, write_bank
 from fewshot_km.datasets.base import DATASETS, Dataset
+from fewshot_km.datasets.cifar_pickles import PICKLES, find_split_pickles, is_split_pickle, read_split_pickle
+from fewshot_km.datasets.file_names import find_together
 from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.datasets.locating import find_trees, place_name
-from fewshot_km.datasets.published import Published, check_complete, folder_of, how_to_allow, in_splits
+from fewshot_km.datasets.published import Published, check_complete, how_to_allow, in_splits
+from fewshot_km.datasets.published_pixels import prepare_pixels
 from fewshot_km.datasets.safe_pickle import load_pickle
 from fewshot_km.datasets.splits import SPLIT_NAMES
+from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError, describe_error
 
 CIFAR_FS = Published("cifar-fs", 600, 60_000)
@@ -33,7 +37,7 @@ MEMBER_LIMIT = 1 << 28  # bytes; train has 155 million
 
 @DATASETS.register("cifar-fs")
 def cifar_fs(data_root: Path, *, allow_partial: bool = False) -> Dataset:
-    """CIFAR-FS: CIFAR-100 in 64/16/20 classes of Bertinetto et al., 32x32; from cifar-100-python.tar.gz or its folder.
+    """CIFAR-FS: CIFAR-100 in 64/16/20 classes of Bertinetto et al., 32x32; from cifar-100-python or CIFAR_FS_*.pickle.
 
     `allow_partial`: whether classes or images may be missing, or the files be others than the published ones; off
     because accuracies are then comparable to nothing. Raises DataError where CIFAR-100 is not found, damaged,
@@ -52,7 +56,7 @@ def fc100(data_root: Path, *, allow_partial: bool = False) -> Dataset:
 
 
 def _load(published: Published, data_root: Path, allow_partial: bool) -> Dataset:
-    trees = find_trees(data_root, "cifar100", lambda _: False, aliases=SPELLINGS)
+    trees = find_trees(data_root, "cifar100", lambda name: is_split_pickle(published, name), aliases=SPELLINGS)
     recipe = f"{RECIPE}, {published.name}, partial {allow_partial}"
     prepared = prepare("cifar100", recipe, trees, lambda: _read(published, data_root, trees, allow_partial))
     return announce(published.name, prepared)
@@ -60,27 +64,49 @@ def _load(published: Published, data_root: Path, allow_partial: bool) -> Dataset
 
 def _read(published: Published, data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Prepared:
     for tree in trees:
-        folder = folder_of(tree.names, list(MEMBERS))
-        if folder is not None:
-            return _from_members(published, tree, folder, place_name(tree, data_root), allow_partial)
-    looked = f"looked in {', '.join(map(str, trees))}" if trees else f"nothing in {data_root} is named for it"
+        members = find_together(tree.names, list(MEMBERS))
+        if members:
+            return _from_members(published, tree, members, place_name(tree, data_root), allow_partial)
+        pickles = find_split_pickles(published, tree.names)
+        if pickles:
+            return _from_split_pickles(published, tree, pickles, place_name(tree, data_root), allow_partial)
     raise DataError(
-        f"CIFAR-100 not found: {looked}. Run `fewshot-km data fetch {published.name}`, or put cifar-100-python.tar.gz "
-        f"or the folder cifar-100-python with the files train, test and meta into {data_root / 'cifar-100'}; "
+        f"CIFAR-100 not found: {describe_places(data_root, trees)}. Run `fewshot-km data fetch {published.name}`, or "
+        f"put cifar-100-python.tar.gz, or the folder cifar-100-python with the files train, test and meta, or "
+        f"{PICKLES[published.name]}_{{train,val,test}}.pickle into {data_root / 'cifar-100'}; "
         "--data-root names another data root"
     )
 
 
-def _from_members(published: Published, tree: FileTree, folder: str, where: str, allow_partial: bool) -> Prepared:
+def _from_split_pickles(
+    published: Published, tree: FileTree, pickles: Mapping[str, str], where: str, allow_partial: bool
+) -> Prepared:
+    """No checksum of these is published: that they have every class and image must do, as for mini-ImageNet's."""
+    read = {split: read_split_pickle(published, tree, name) for split, name in pickles.items()}
+    counts = {split: {name: len(rows) for name, rows in classes.items()} for split, (_, classes) in read.items()}
+    pixels = (
+        (name, position, images[row])
+        for images, classes in read.values()
+        for name, rows in classes.items()
+        for position, row in enumerate(rows)
+    )
+    found = f"pickles of one split each in {where}"
+    return prepare_pixels(published, f"{tree} (pickles)", counts, pixels, SHAPE[1], found, allow_partial)
+
+
+def _from_members(
+    published: Published, tree: FileTree, members: Mapping[str, str], where: str, allow_partial: bool
+) -> Prepared:
     contents: dict[str, object] = {}
     others = []
-    for name, data in tree.read([folder + member for member in MEMBERS], MEMBER_LIMIT):
-        member = name.removeprefix(folder)
+    member_of = {name: member for member, name in members.items()}
+    for name, data in tree.read(list(member_of), MEMBER_LIMIT):
+        member = member_of[name]
         contents[member] = load_pickle(data, f"{tree}: '{name}'")
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != MEMBERS[member]:
             others.append(member)
-    names = read_names(contents["meta"], f"{tree}: '{folder}meta'")
-    halves = [read_half(contents[half], len(names), f"{tree}: '{folder}{half}'") for half in ("train", "test")]
+    names = read_names(contents["meta"], f"{tree}: '{members['meta']}'")
+    halves = [read_half(contents[half], len(names), f"{tree}: '{members[half]}'") for half in ("train", "test")]
     class_of = np.array(names)[np.concatenate([labels for _, labels in halves])]
     counts = {str(name): int(count) for name, count in zip(*np.unique(class_of, return_counts=True), strict=True)}
     partial = check_complete(published, in_splits(published, counts), str(tree), allow_partial)

@@ -17,6 +17,7 @@ from fewshot_km.datasets.published import (
     in_splits,
     merged,
 )
+from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError
 
 CUB = Published("cub", None, 11_788)
@@ -46,9 +47,9 @@ def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Pr
             bank, done = bank_from_files("cub", tree, merged(files), FORM)
             where = place_name(tree, data_root)
             return Prepared(bank, class_names(files), f"class folders in {where}, {done}", partial)
-    looked = f"looked in {', '.join(map(str, trees))}" if trees else f"nothing in {data_root} is named for it"
     raise DataError(
-        f"CUB-200-2011 not found: {looked}. Run `fewshot-km data fetch cub`, or put into {data_root / 'cub'} "
+        f"CUB-200-2011 not found: {describe_places(data_root, trees)}. "
+        f"Run `fewshot-km data fetch cub`, or put into {data_root / 'cub'} "
         "CUB_200_2011.tgz, a zip or other tar archive of it, or the folder CUB_200_2011, with the folder images/ of "
         "class folders (001.Black_footed_Albatross); --data-root names another data root"
     )

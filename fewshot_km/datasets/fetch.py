@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from fewshot_km.datasets.base import DATASETS
+from fewshot_km.datasets.impostors import HEAD, name_impostor
 from fewshot_km.datasets.remote_files import FETCHABLE, RemoteFile
 from fewshot_km.errors import DataError
 
@@ -38,7 +39,7 @@ def _fetch_file(name: str, file: RemoteFile, data_root: Path) -> Path:
     if present is not None:
         _tell_apart(file, present)
         return present
-    target = file.places(data_root)[1]
+    target = file.target(data_root)
     part = target.with_name(f"{target.name}.part")
     again = f"run `fewshot-km data fetch {name}` again"
     by_hand = f"or fetch {file.url} by hand and put it at {target}"
@@ -58,9 +59,11 @@ def _fetch_file(name: str, file: RemoteFile, data_root: Path) -> Path:
         resume = f"{kept:,} bytes are kept, so {again} to resume" if kept else again
         raise DataError(f"could not fetch {file.url}: {_reason(error)}; {resume}, {by_hand}") from error
     except ValueError as error:  # pooch's word for a wrong checksum; it has removed its own copy
+        impostor = _name_impostor(part)
         part.unlink(missing_ok=True)
+        what = f"what came from {file.url} {f'is {impostor}: it' if impostor else ''}"
         raise DataError(
-            f"what came from {file.url} does not have the published MD5 {file.md5} and was deleted; {again}, {by_hand}"
+            f"{what.strip()} does not have the published MD5 {file.md5} and was deleted; {again}, {by_hand}"
         ) from error
     part.unlink(missing_ok=True)
     return target
@@ -71,11 +74,21 @@ def _tell_apart(file: RemoteFile, present: Path) -> None:
         raise DataError(f"{present} is in the way: it should be a file; move it elsewhere and fetch again")
     found = pooch.file_hash(str(present), alg="md5")
     if found != file.md5:
+        impostor = _name_impostor(present)
+        if impostor:
+            raise DataError(f"{present} is {impostor}, not the data: move it away and fetch again")
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
             f"{present} is left as it is, but it is not the published file (MD5 {found}, published {file.md5}). "
             "The same images in another archive are the same data set; if you did not put it there, "
             "move it away and fetch again."
         )
+
+
+def _name_impostor(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return name_impostor(content.read(HEAD))
 
 
 def _download(url: str, part: Path) -> None:

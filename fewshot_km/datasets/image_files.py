@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fewshot_km.datasets.impostors import name_impostor
+
 PIXELS_LIMIT = 1 << 27  # in one image: 134 million, more than any camera's, and half a gigabyte when decoded
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 # those that pictures come in: of Pillow's others some call programs (EPS), some hold no pictures (HDF5), all are rare
@@ -59,8 +61,10 @@ def decode_image(data: bytes, form: ImageForm) -> tuple[npt.NDArray[np.uint8], t
         return _bring_to(image, form), image.size
 
 
-def describe_damage(error: Exception) -> str:
-    """Why an image could not be decoded, in a few words."""
+def describe_damage(error: Exception, data: bytes = b"") -> str:
+    """Why an image could not be decoded, in a few words; `data` is the beginning of its file."""
+    if impostor := name_impostor(data):
+        return f"it is {impostor}"
     if isinstance(error, UnidentifiedImageError):  # its own words show the address of a buffer
         return "it is no image of a known format"
     return " ".join(str(error).split()) or type(error).__name__

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fewshot_km.datasets.archives import ArchiveTree, is_archive, open_tree
+from fewshot_km.datasets.file_names import original_name
 from fewshot_km.datasets.file_trees import FileTree, FolderTree, sort_key
 
 
@@ -24,7 +25,7 @@ def find_trees(
     spellings = {_bare(spelling) for spelling in (name, *aliases)}
     trees: list[FileTree] = []
     for entry in _entries(data_root):
-        if entry.is_dir() and _bare(entry.name) in spellings:
+        if entry.is_dir() and _bare(original_name(entry.name)) in spellings:
             trees += _folder_and_archives(entry, skip)
         elif entry.is_file() and is_archive(entry.name) and _bare(entry.name).startswith(tuple(spellings)):
             trees.append(open_tree(entry))

@@ -1,18 +1,18 @@
 """mini-ImageNet in every shape in which people have it; Ravi & Larochelle's classes, 84x84 as in MAML's code."""
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_km.datasets.bank_cache import Prepared, announce, bank_from_files, prepare, write_bank
+from fewshot_km.datasets.bank_cache import Prepared, announce, bank_from_files, prepare
 from fewshot_km.datasets.base import DATASETS, Dataset
+from fewshot_km.datasets.file_names import by_original_name, original_name
 from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.datasets.image_files import ImageForm, image_suffixes
+from fewshot_km.datasets.image_tables import CSV_FILES, Tables, by_name, grouped, read_tables
 from fewshot_km.datasets.locating import find_trees, place_name
 from fewshot_km.datasets.published import (
     Published,
@@ -21,30 +21,35 @@ from fewshot_km.datasets.published import (
     class_folders,
     class_names,
     count_images,
-    folder_of,
     images_among,
     merged,
     split_folders,
 )
+from fewshot_km.datasets.published_pixels import Pixels, prepare_pixels
 from fewshot_km.datasets.safe_pickle import load_pickle
 from fewshot_km.datasets.splits import SPLIT_NAMES
+from fewshot_km.datasets.synsets import by_synset, synset_of
+from fewshot_km.datasets.torchmeta_files import FILES as TORCHMETA_FILES
+from fewshot_km.datasets.torchmeta_files import count_images as count_torchmeta
+from fewshot_km.datasets.torchmeta_files import find_torchmeta, read_images
+from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError, describe_error
 
 MINI_IMAGENET = Published("mini-imagenet", 600, 60_000)
 FORM = ImageForm(84)  # MAML's code resizes with Lanczos, the ratio of the sides not kept
-RECIPE = f"mini-imagenet 1: {FORM}"  # change it with the reading: older caches are then left alone
+RECIPE = f"mini-imagenet 2: {FORM}"  # change it with the reading: older caches are then left alone
 
 PICKLES = re.compile(
     r"(?:mini-imagenet-cache-(train|val|validation|test)|miniImageNet_category_split_(train_phase_train|val|test))"
     r"\.(?:pkl|pickle)"
 )
-CSV_LIMIT = 1 << 26  # bytes; the largest has 1.2 million
-CSV_FILES = {split: f"{split}.csv" for split in SPLIT_NAMES}
 
 SHAPES = (
     "the pickles mini-imagenet-cache-{train,val,test}.pkl or miniImageNet_category_split_*.pickle; "
+    "torchmeta's {train,val,test}_data.hdf5 with {train,val,test}_labels.json; "
     "train.csv, val.csv and test.csv with a folder images/ or an ILSVRC train tree; "
-    "folders train/, val/ and test/ of class folders; or a zip or tar archive of these"
+    "folders train/, val/ and test/ of class folders; class folders (n01532829) or files named for their class "
+    "(n0153282900000005.jpg) without a split; or a zip or tar archive of these"
 )
 
 
@@ -63,7 +68,9 @@ def mini_imagenet(data_root: Path, *, allow_partial: bool = False) -> Dataset:
 
 
 def _belongs(name: str) -> bool:
-    return name in (*CSV_FILES.values(), *SPLIT_NAMES) or PICKLES.fullmatch(name) is not None
+    bare = original_name(name)
+    named = (*CSV_FILES.values(), *SPLIT_NAMES, *(file for pair in TORCHMETA_FILES.values() for file in pair))
+    return bare in named or PICKLES.fullmatch(bare) is not None or synset_of(name) in MINI_IMAGENET.owner
 
 
 def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Prepared:
@@ -72,16 +79,18 @@ def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Pr
         pickles = find_pickles(tree.names)
         if pickles:
             return _from_pickles(tree, pickles, where, allow_partial)
+        arrays = find_torchmeta(tree.names)
+        if arrays:
+            return _from_torchmeta(tree, arrays, where, allow_partial)
         found = find_images(tree, trees)
         if found:
             kind, files = found
             partial = check_complete(MINI_IMAGENET, count_images(files), f"{tree} ({kind})", allow_partial)
             bank, done = bank_from_files("mini-imagenet", tree, merged(files), FORM)
             return Prepared(bank, class_names(files), f"{kind} in {where}, {done}", partial)
-    looked = f"looked in {', '.join(map(str, trees))}" if trees else f"nothing in {data_root} is named for it"
     raise DataError(
-        f"mini-ImageNet not found: {looked}. Put into {data_root / 'mini-imagenet'} {SHAPES}; "
-        "--data-root names another data root"
+        f"mini-ImageNet not found: {describe_places(data_root, trees, ['.csv'])}. "
+        f"Put into {data_root / 'mini-imagenet'} {SHAPES}; --data-root names another data root"
     )
 
 
@@ -93,48 +102,21 @@ def find_images(tree: FileTree, trees: Sequence[FileTree]) -> tuple[str, SplitFi
     suffixes = image_suffixes()
     if not images_among(tree.names, suffixes):
         return None
-    holder = next((holder for holder in (tree, *trees) if find_tables(holder)), None)
-    tables = find_tables(holder) if holder else None
-    listed = {split: read_table(holder, name) for split, name in tables.items()} if holder and tables else {}
+    tables = read_tables((tree, *trees))
     folders = split_folders(tree.names, suffixes)
     apart = folders and len(merged(folders)) == sum(map(len, folders.values()))  # not so in ILSVRC's train/ and val/
+    unused = ", named by none of the csv files," if tables else ""
     shapes = [
-        ("image files named in the csv files", by_name(listed, tree.names)),
+        ("image files named in the csv files", by_name(tables, tree.names)),
         ("class folders under train/, val/ and test/", folders if apart else None),
-        ("ILSVRC train tree, images numbered in the csv files,", by_number(listed, tree.names, suffixes)),
+        ("ILSVRC train tree, images numbered in the csv files,", by_number(tables, tree.names, suffixes)),
         ("class folders under train/, val/ and test/", folders),
+        (f"images{unused} split by the frozen class lists", by_synset(MINI_IMAGENET, tree.names, suffixes)),
     ]
     return next(((kind, files) for kind, files in shapes if files), None)
 
 
-def find_tables(tree: FileTree) -> dict[str, str] | None:
-    """train.csv, val.csv and test.csv, all in one folder of the tree; None where they are not."""
-    folder = folder_of(tree.names, list(CSV_FILES.values()))
-    return None if folder is None else {split: folder + file for split, file in CSV_FILES.items()}
-
-
-def read_table(tree: FileTree, name: str) -> list[tuple[str, str]]:
-    """The (file name, class) pairs of one csv file with the columns filename and label; raises DataError."""
-    try:
-        reader = csv.DictReader(io.StringIO(tree.read_one(name, CSV_LIMIT).decode("utf-8-sig")), strict=True)
-        return [(row["filename"], row["label"]) for row in reader]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{tree}: '{name}' is no csv file with the columns filename and label: {describe_error(error)}"
-        ) from error
-
-
-def by_name(listed: Mapping[str, Sequence[tuple[str, str]]], names: Sequence[str]) -> SplitFiles | None:
-    """The listed files that are there, wherever in the tree; None where there is none."""
-    place = {name.rpartition("/")[2]: name for name in names}
-    return _grouped(
-        (split, wnid, place[file]) for split, rows in listed.items() for file, wnid in rows if file in place
-    )
-
-
-def by_number(
-    listed: Mapping[str, Sequence[tuple[str, str]]], names: Sequence[str], suffixes: frozenset[str]
-) -> SplitFiles | None:
+def by_number(tables: Tables, names: Sequence[str], suffixes: frozenset[str]) -> SplitFiles | None:
     """The listed images in a tree of ILSVRC's own files; None where there is none.
 
     In the lists, n0153282900000005.jpg is the fifth image of class n01532829 by the numbers in ILSVRC's file names
@@ -145,9 +127,9 @@ def by_number(
         stems = {file: PurePosixPath(file).stem.rpartition("_") for file in files}
         if all(of == wnid and _NUMBER.fullmatch(number) for of, _, number in stems.values()):
             numbered[wnid] = sorted(files, key=lambda file: int(stems[file][2]))
-    return _grouped(
+    return grouped(
         (split, wnid, numbered[wnid][position - 1])
-        for split, rows in listed.items()
+        for split, rows in tables.items()
         for file, wnid in rows
         for position in [_position(file, wnid)]
         if 0 < position <= len(numbered.get(wnid, ()))
@@ -162,18 +144,11 @@ def _position(file: str, wnid: str) -> int:
     return int(number) if _NUMBER.fullmatch(number) else 0
 
 
-def _grouped(found: Iterable[tuple[str, str, str]]) -> SplitFiles | None:
-    files: dict[str, dict[str, list[str]]] = {}
-    for split, wnid, name in found:
-        files.setdefault(split, {}).setdefault(wnid, []).append(name)
-    return files or None
-
-
 def find_pickles(names: Sequence[str]) -> dict[str, str]:
     """Split -> the pickle that holds it; those of training images held out from training are not used."""
     found = {}
-    for name in names:
-        match = PICKLES.fullmatch(PurePosixPath(name).name)
+    for original, name in sorted(by_original_name(names).items(), key=lambda item: item[0] == item[1]):  # copies first
+        match = PICKLES.fullmatch(original.rpartition("/")[2])
         if match:
             split = match[1] or match[2]
             found[{"train_phase_train": "train", "validation": "val"}.get(split, split)] = name
@@ -182,25 +157,30 @@ def find_pickles(names: Sequence[str]) -> dict[str, str]:
 
 def _from_pickles(tree: FileTree, pickles: Mapping[str, str], where: str, allow_partial: bool) -> Prepared:
     """Both layouts, one split in memory at a time."""
-    positions: dict[str, dict[str, npt.NDArray[np.int64]]] = {}
-    for split, name in pickles.items():
-        positions[split] = read_pickle(tree, name)[1]
-    counts = {split: {wnid: len(rows) for wnid, rows in classes.items()} for split, classes in positions.items()}
-    partial = check_complete(MINI_IMAGENET, counts, f"{tree} (pickles)", allow_partial)
-    sizes = {wnid: count for classes in counts.values() for wnid, count in classes.items()}
-    names = sorted(sizes)
-    first = dict(zip(names, np.cumsum([0] + [sizes[n] for n in names]).tolist(), strict=False))
+    rows = {split: read_pickle(tree, name)[1] for split, name in pickles.items()}
+    counts = {split: {wnid: len(own) for wnid, own in classes.items()} for split, classes in rows.items()}
 
-    def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    def pixels() -> Iterator[tuple[str, int, npt.NDArray[np.uint8]]]:
         for split, name in pickles.items():
-            pixels = read_pickle(tree, name)[0]
-            for wnid, rows in positions[split].items():
-                for i, row in enumerate(rows):
-                    yield first[wnid] + i, pixels[row].transpose(2, 0, 1)
+            images = read_pickle(tree, name)[0]
+            for wnid, own in rows[split].items():
+                yield from ((wnid, position, images[row]) for position, row in enumerate(own))
 
-    bank = write_bank("mini-imagenet", names, [sizes[n] for n in names], FORM.shape, images())
-    lists = {split: sorted(positions[split]) for split in SPLIT_NAMES}
-    return Prepared(bank, lists, f"pickles in {where}, {sum(sizes.values()):,} images of 84x84", partial)
+    return _from_pixels(tree, "pickles", where, counts, pixels(), allow_partial)
+
+
+def _from_torchmeta(tree: FileTree, files: Mapping[str, tuple[str, str]], where: str, allow_partial: bool) -> Prepared:
+    counts = {split: count_torchmeta(tree, data, labels, FORM.size) for split, (data, labels) in files.items()}
+    pixels = (image for data, _ in files.values() for image in read_images(tree, data, FORM.size))
+    return _from_pixels(tree, "torchmeta's HDF5 files", where, counts, pixels, allow_partial)
+
+
+def _from_pixels(
+    tree: FileTree, kind: str, where: str, counts: Mapping[str, Mapping[str, int]], pixels: Pixels, allow_partial: bool
+) -> Prepared:
+    return prepare_pixels(
+        MINI_IMAGENET, f"{tree} ({kind})", counts, pixels, FORM.size, f"{kind} in {where}", allow_partial
+    )
 
 
 def read_pickle(tree: FileTree, name: str) -> tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[np.int64]]]:

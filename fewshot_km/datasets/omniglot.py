@@ -1,23 +1,21 @@
 """Omniglot: 1623 handwritten characters of 20 drawings each, under both of its published protocols."""
 
 import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from fewshot_km.datasets.archives import open_tree
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.bank_cache import Prepared, in_threads, prepare, write_bank
 from fewshot_km.datasets.base import DATASETS, Dataset
-from fewshot_km.datasets.file_trees import FileTree, sort_key
+from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.datasets.image_files import describe_damage
-from fewshot_km.datasets.remote_files import OMNIGLOT_FILES
+from fewshot_km.datasets.impostors import name_impostor
+from fewshot_km.datasets.omniglot_files import Characters, find_omniglot, list_characters
 from fewshot_km.datasets.splits import make_splits, read_class_lists
-from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
 from fewshot_km.errors import DataError
 
 CHARACTERS = (964, 659)  # in images_background and images_evaluation, as published
@@ -27,9 +25,6 @@ SIZE = 28  # as in MAML and Matching Networks
 ANGLES = (0, 90, 180, 270)  # degrees, counter-clockwise, as np.rot90 turns
 DRAWING_LIMIT = 1 << 20  # bytes; the largest real drawing has about 500, so more than this is an attack or a mistake
 RECIPE = "28x28 Lanczos of L, ink 255, four rotations"  # change it with the decoding: older caches are then left alone
-
-Characters = Mapping[str, Sequence[str]]
-"""Class name -> its drawings' paths inside an archive or folder, by drawing number."""
 
 
 @DATASETS.register("omniglot")
@@ -56,34 +51,16 @@ def views(name: str) -> list[str]:
 
 def load_bank(data_root: Path) -> Prepared:
     """The bank of all characters in four rotations; decoded where it is not cached."""
-    halves = find_halves(data_root)
-    found = " and ".join(half.path.name for half in halves)
-    return prepare("omniglot", RECIPE, halves, lambda: Prepared(read_bank(halves, CHARACTERS), {}, found))
-
-
-def find_halves(data_root: Path) -> list[FileTree]:
-    """Both halves, zipped or unpacked, in `data_root` or its folder omniglot; raises DataError that says what to do."""
-    halves, missing = [], []
-    for file in OMNIGLOT_FILES:
-        places = [p for place in file.places(data_root) for p in (place, place.with_suffix(""))]
-        path = next((p for p in places if (p.is_file() if p.suffix else p.is_dir())), None)
-        if path is None:
-            missing.append(file)
-        else:
-            halves.append(open_tree(path))
-    if missing:
-        raise DataError(
-            f"Omniglot: {' and '.join(f.name for f in missing)} not found in {data_root} or {data_root / 'omniglot'}. "
-            f"Run `fewshot-km data fetch omniglot`, or put there, zipped or unpacked, "
-            f"{' and '.join(f.url for f in missing)}; --data-root or {DATA_ROOT_VARIABLE} names another data root"
-        )
-    return halves
+    trees = find_omniglot(data_root)
+    found = " and ".join(tree.path.name for tree in trees)
+    counts = CHARACTERS if len(trees) == len(CHARACTERS) else (sum(CHARACTERS),)
+    return prepare("omniglot", RECIPE, trees, lambda: Prepared(read_bank(trees, counts), {}, found))
 
 
 def read_bank(halves: Sequence[FileTree], counts: Sequence[int]) -> ImageBank:
     """Decode all drawings: uint8 [20, 1, 28, 28] per class, ink 255, characters by name, each with its four rotations.
 
-    `counts` are the characters of each half. Raises DataError where a half is incomplete or damaged.
+    `counts` are the characters of each tree, a half or both. Raises DataError where one is incomplete or damaged.
     """
     found = [list_characters(half) for half in halves]
     check_complete(halves, counts, found)
@@ -107,16 +84,6 @@ def read_bank(halves: Sequence[FileTree], counts: Sequence[int]) -> ImageBank:
 
     classes = [view for name in names for view in views(name)]
     return write_bank("omniglot", classes, [DRAWINGS] * len(classes), (1, SIZE, SIZE), images())
-
-
-def list_characters(half: FileTree) -> Characters:
-    """The drawings of one half, <Alphabet>/characterNN/NNNN_MM.png at any depth; all else is passed over."""
-    characters: dict[str, list[str]] = {}
-    for member in sorted(half.names, key=lambda m: sort_key(PurePosixPath(m).name)):
-        match = re.search(r"(?:^|/)([^/]+/character[0-9]+)/[0-9]+_[0-9]{1,9}\.png$", member)
-        if match:
-            characters.setdefault(match[1], []).append(member)
-    return characters
 
 
 def check_complete(halves: Sequence[FileTree], counts: Sequence[int], found: Sequence[Characters]) -> None:
@@ -152,9 +119,9 @@ def _decode_or_say(data: bytes) -> npt.NDArray[np.uint8] | str:
     try:
         return decode_drawing(data)
     except UnidentifiedImageError:
-        return "it is no PNG image"
+        return f"it is {name_impostor(data) or 'no PNG image'}"
     except Exception as error:  # Pillow answers damaged bytes with a dozen unrelated types
-        return describe_damage(error)
+        return describe_damage(error, data)
 
 
 _AGAIN = "Move it away and run `fewshot-km data fetch omniglot`"

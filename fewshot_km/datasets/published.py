@@ -1,7 +1,7 @@
 """Published data sets of image files: is everything there, and in the split where it belongs?"""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -143,16 +143,6 @@ def in_splits(published: Published, classes: Mapping[str, V]) -> dict[str, dict[
     for name, value in classes.items():
         splits.setdefault(owner.get(name, "no split"), {})[name] = value
     return splits
-
-
-def folder_of(names: Collection[str], wanted: Sequence[str]) -> str | None:
-    """The first folder that holds all files called so, as "a/b/" or ""; None where there is none."""
-    there = set(names)
-    for name in names:
-        folder, slash, file = name.rpartition("/")
-        if file == wanted[0] and all(folder + slash + other in there for other in wanted):
-            return folder + slash
-    return None
 
 
 def images_among(names: Sequence[str], suffixes: frozenset[str]) -> list[str]:

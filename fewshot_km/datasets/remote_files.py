@@ -8,26 +8,39 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: where it is, its MD5 as published, and the folder under the data root that it belongs in."""
+    """A published file: where it is, its MD5 as published, and the folder under the data root that it belongs in.
+
+    `elsewhere` are other folders there in which people have it.
+    """
 
     url: str
     md5: str
     folder: str
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The file's name, the last part of its address."""
         return urlsplit(self.url).path.rpartition("/")[2]
 
-    def places(self, data_root: Path) -> tuple[Path, Path]:
-        """Where the file may lie: at the data root itself, or in its folder there, which is where it is fetched to."""
-        return data_root / self.name, data_root / self.folder / self.name
+    def target(self, data_root: Path) -> Path:
+        """Where the file is fetched to."""
+        return data_root / self.folder / self.name
+
+    def places(self, data_root: Path) -> tuple[Path, ...]:
+        """Where the file may lie: at the data root itself, in its folder there, or elsewhere in it."""
+        others = (data_root / folder / self.name for folder in self.elsewhere)
+        return data_root / self.name, self.target(data_root), *others
 
 
 _OMNIGLOT_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
-OMNIGLOT_FILES = (
-    RemoteFile(f"{_OMNIGLOT_URL}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718", "omniglot"),
-    RemoteFile(f"{_OMNIGLOT_URL}/images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811", "omniglot"),
+_OMNIGLOT_ELSEWHERE = ("omniglot-py", "omniglot/omniglot-py", "python", "omniglot/python")  # torchvision's; a clone's
+OMNIGLOT_FILES = tuple(
+    RemoteFile(f"{_OMNIGLOT_URL}/{name}", md5, "omniglot", _OMNIGLOT_ELSEWHERE)
+    for name, md5 in (
+        ("images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
+        ("images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
+    )
 )
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 CIFAR100_FILES = (RemoteFile(_CIFAR_URL, "eb9058c3a382ffc7106e4002c42a8d85", "cifar-100"),)

@@ -14,6 +14,7 @@ from typing import IO, Any, ClassVar
 
 import numpy as np
 
+from fewshot_km.datasets.impostors import HEAD, describe_impostor
 from fewshot_km.datasets.pickle_names import SCALARS, Global, RefusedError, Unfinished, as_keys, find_function
 from fewshot_km.errors import DataError, describe_error
 
@@ -29,7 +30,9 @@ def load_pickle(data: bytes | IO[bytes], what: str) -> object:
     Raises DataError that starts with `what` if the pickle asks for anything else, is damaged, or is followed by more
     bytes: a second object would be dropped in silence.
     """
-    unpickler = _PlainUnpickler(_Reader(io.BytesIO(data) if isinstance(data, bytes) else data))
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    start = file.tell()
+    unpickler = _PlainUnpickler(_Reader(file))
     try:
         value = unpickler.load()
         with suppress(EOFError):
@@ -44,9 +47,18 @@ def load_pickle(data: bytes | IO[bytes], what: str) -> object:
     except MemoryError:
         raise DataError(f"{what} does not fit into memory; read it on a machine that has more") from None
     except Exception as error:  # damaged bytes can make almost any operation fail, each with an error of its own
+        if impostor := _describe_impostor(file, start):
+            raise DataError(f"{what} {impostor}") from None
         reason = _shorten(describe_error(error))
         raise DataError(f"{what} is damaged or cut short: {reason}; fetch or copy it again") from None
     return value
+
+
+def _describe_impostor(file: IO[bytes], start: int) -> str | None:
+    with suppress(Exception):  # what lies in a damaged archive cannot always be read again
+        file.seek(start)
+        return describe_impostor(file.read(HEAD))
+    return None
 
 
 def _shorten(text: str) -> str:

@@ -1,4 +1,4 @@
-"""tieredImageNet, Ren et al.'s 608 classes of ImageNet: as their pickles of PNG files or as class folders; 84x84."""
+"""tieredImageNet, Ren et al.'s 608 classes of ImageNet: as their pickles, arrays or image files; 84x84."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -6,10 +6,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_km.datasets.bank_cache import Prepared, announce, bank_from_files, bank_from_images, prepare
+from fewshot_km.datasets.bank_cache import Prepared, announce, bank_from_files, bank_from_images, prepare, write_bank
 from fewshot_km.datasets.base import DATASETS, Dataset
+from fewshot_km.datasets.file_names import find_together, original_name
 from fewshot_km.datasets.file_trees import FileTree
+from fewshot_km.datasets.image_arrays import read_npz
 from fewshot_km.datasets.image_files import ImageForm, image_suffixes
+from fewshot_km.datasets.image_tables import CSV_FILES, by_name, read_tables
 from fewshot_km.datasets.locating import find_trees, place_name
 from fewshot_km.datasets.published import (
     Published,
@@ -18,13 +21,15 @@ from fewshot_km.datasets.published import (
     class_folders,
     class_names,
     count_images,
-    folder_of,
+    images_among,
     in_splits,
     merged,
     split_folders,
 )
 from fewshot_km.datasets.safe_pickle import load_pickle
 from fewshot_km.datasets.splits import SPLIT_NAMES
+from fewshot_km.datasets.synsets import by_synset, synset_of
+from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError, describe_error
 
 TIERED_IMAGENET = Published("tiered-imagenet", None, 779_165)
@@ -33,15 +38,16 @@ RECIPE = f"tiered-imagenet 1: {FORM}"  # change it with the reading: older cache
 
 IMAGES = {split: f"{split}_images_png.pkl" for split in SPLIT_NAMES}
 LABELS = {split: f"{split}_labels.pkl" for split in SPLIT_NAMES}
+ARRAYS = {split: f"{split}_images.npz" for split in SPLIT_NAMES}
 NAMES, SYNSETS = "class_names.txt", "synsets.txt"
-PICKLED = (*IMAGES.values(), *LABELS.values(), NAMES, SYNSETS)
-ARRAYS = {f"{split}_images.npz" for split in SPLIT_NAMES}
+DESCRIBING = (*LABELS.values(), NAMES, SYNSETS)
 PREFIX = "tiered-imagenet-"  # what the files' names begin with where they are offered one by one
 
 SHAPES = (
-    "the pickles {train,val,test}_images_png.pkl and {train,val,test}_labels.pkl with class_names.txt and synsets.txt; "
-    "folders train/, val/ and test/ of class folders (n01530575); an ILSVRC train tree of class folders; "
-    "or a zip or tar archive of one of these"
+    "the pickles {train,val,test}_images_png.pkl, or {train,val,test}_images.npz, and {train,val,test}_labels.pkl "
+    "with class_names.txt and synsets.txt; folders train/, val/ and test/ of class folders (n01530575); an ILSVRC "
+    "train tree of class folders; image files with train.csv, val.csv and test.csv, or named for their class "
+    "(n01530575_4.JPEG); or a zip or tar archive of one of these"
 )
 
 
@@ -61,95 +67,119 @@ def tiered_imagenet(data_root: Path, *, allow_partial: bool = False) -> Dataset:
 
 
 def _belongs(name: str) -> bool:
-    bare = name.removeprefix(PREFIX)
-    return bare in IMAGES.values() or bare in ARRAYS or name in SPLIT_NAMES or name in TIERED_IMAGENET.owner
+    bare = original_name(name).removeprefix(PREFIX)
+    known = (*IMAGES.values(), *ARRAYS.values(), *SPLIT_NAMES, *CSV_FILES.values())
+    return bare in known or synset_of(name) in TIERED_IMAGENET.owner
 
 
 def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Prepared:
     for tree in trees:
         where = place_name(tree, data_root)
-        start = find_pickles(tree.names)
-        if start is not None:
-            return _from_pickles(tree, start, where, allow_partial)
-        found = find_images(tree.names)
+        for images, kind in ((IMAGES, "pickles"), (ARRAYS, "arrays")):
+            given = find_described(tree.names, images)
+            if given:
+                return _from_described(tree, given, images, f"{kind} in {where}", allow_partial)
+        found = find_images(tree, trees)
         if found:
             kind, files = found
             partial = check_complete(TIERED_IMAGENET, count_images(files), f"{tree} ({kind})", allow_partial)
             bank, done = bank_from_files("tiered-imagenet", tree, merged(files), FORM)
             return Prepared(bank, class_names(files), f"{kind} in {where}, {done}", partial)
-    looked = f"looked in {', '.join(map(str, trees))}" if trees else f"nothing in {data_root} is named for it"
     raise DataError(
-        f"tieredImageNet not found: {looked}{''.join(map(describe_rest, trees))}. "
+        f"tieredImageNet not found: {describe_places(data_root, trees)}{''.join(map(describe_rest, trees))}. "
         f"Put into {data_root / 'tiered-imagenet'} {SHAPES}; --data-root names another data root"
     )
 
 
-def find_pickles(names: Sequence[str]) -> str | None:
-    """What the paths of all the published files begin with; None where not all are there, in one folder."""
+def find_described(names: Sequence[str], images: Mapping[str, str]) -> dict[str, str] | None:
+    """Published name -> path, of the images' files and those that describe them; None where not all are together."""
+    wanted = [*images.values(), *DESCRIBING]
     for prefix in ("", PREFIX):
-        folder = folder_of(names, [prefix + file for file in PICKLED])
-        if folder is not None:
-            return folder + prefix
+        found = find_together(names, [prefix + file for file in wanted])
+        if found:
+            return {file: found[prefix + file] for file in wanted}
     return None
 
 
 def describe_rest(tree: FileTree) -> str:
     """What is missing beside published files that cannot be read alone, as the end of a sentence; "" without any."""
-    there = {PurePosixPath(name).name.removeprefix(PREFIX) for name in tree.names}
-    if not there & {*IMAGES.values(), *ARRAYS}:
+    there = {original_name(PurePosixPath(name).name).removeprefix(PREFIX) for name in tree.names}
+    images = IMAGES if there & {*IMAGES.values()} else ARRAYS
+    if not there & {*images.values()}:
         return ""
-    missing = ", ".join(file for file in PICKLED if file not in there)
-    text = f"; {tree} lacks {missing}" if missing else f"; {tree} has its files in more than one folder"
-    if there & ARRAYS:
-        text += " (*_images.npz, whose channels are in OpenCV's order, are not read)"
-    return text
+    missing = ", ".join(file for file in (*images.values(), *DESCRIBING) if file not in there)
+    return f"; {tree} lacks {missing}" if missing else f"; {tree} has its files in more than one folder"
 
 
-def find_images(names: Sequence[str]) -> tuple[str, SplitFiles] | None:
-    """What shape the image files have, and the files; None where they have none that is known."""
+def find_images(tree: FileTree, trees: Sequence[FileTree]) -> tuple[str, SplitFiles] | None:
+    """What shape the image files of a tree have, and the files; None where they have none that is known.
+
+    The csv files may lie in the tree or, for an archive of images, in one of the other trees.
+    """
     suffixes = image_suffixes()
-    folders = split_folders(names, suffixes)
+    if not images_among(tree.names, suffixes):
+        return None
+    folders = split_folders(tree.names, suffixes)
     if folders:
         return "class folders under train/, val/ and test/", folders
     owner = TIERED_IMAGENET.owner
-    classes = {name: files for name, files in class_folders(names, suffixes).items() if name in owner}
-    return ("class folders of an ILSVRC train tree", in_splits(TIERED_IMAGENET, classes)) if classes else None
+    classes = {name: files for name, files in class_folders(tree.names, suffixes).items() if name in owner}
+    if classes:
+        return "class folders of an ILSVRC train tree", in_splits(TIERED_IMAGENET, classes)
+    listed = by_name(read_tables((tree, *trees)), tree.names)
+    if listed:
+        return "image files named in the csv files", listed
+    named = by_synset(TIERED_IMAGENET, tree.names, suffixes)
+    return ("images split by the frozen class lists", named) if named else None
 
 
-def _from_pickles(tree: FileTree, start: str, where: str, allow_partial: bool) -> Prepared:
-    """One split's PNG files in memory at a time, and none of their pixels."""
-    described = read_descriptions(tree, start)
-    class_of = {split: read_classes(tree, start + LABELS[split], split, described) for split in SPLIT_NAMES}
+def _from_described(
+    tree: FileTree, given: Mapping[str, str], images: Mapping[str, str], found: str, allow_partial: bool
+) -> Prepared:
+    """One split's PNG files in memory at a time, and none of their pixels; or one image of an array."""
+    described = read_descriptions(tree, given[NAMES], given[SYNSETS])
+    class_of = {split: read_classes(tree, given[LABELS[split]], split, described) for split in SPLIT_NAMES}
     counts = {
         split: {str(wnid): int(n) for wnid, n in zip(*np.unique(class_of[split], return_counts=True), strict=True)}
         for split in SPLIT_NAMES
     }
-    partial = check_complete(TIERED_IMAGENET, counts, f"{tree} (pickles)", allow_partial)
+    partial = check_complete(TIERED_IMAGENET, counts, f"{tree} ({found.partition(' ')[0]})", allow_partial)
     sizes = {wnid: n for classes in counts.values() for wnid, n in classes.items()}
     order = np.argsort(np.concatenate(list(class_of.values())), kind="stable")  # as in the files within a class
     slots = np.empty_like(order)
     slots[order] = np.arange(len(order))
+    ends = np.cumsum([len(wnids) for wnids in class_of.values()])
+    parts = list(zip(SPLIT_NAMES, np.split(slots, ends[:-1]), strict=True))
 
-    def images() -> Iterator[tuple[tuple[int, str], bytes]]:
-        first = 0
-        for split, wnids in class_of.items():
-            yield from read_images(tree, start + IMAGES[split], slots[first : first + len(wnids)])
-            first += len(wnids)
+    def files() -> Iterator[tuple[tuple[int, str], bytes]]:
+        for split, own in parts:
+            yield from read_images(tree, given[images[split]], own)
+
+    def arrays() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        for split, own in parts:
+            pixels = read_npz(tree, given[images[split]], "images", len(own), FORM.size)
+            # Ren et al.'s code makes these of the PNG files by cv2.imdecode (decompress in their compress_tiered_
+            # imagenet.py), which puts blue first; few-shot-meta-baseline turns them round in the same way
+            yield from (
+                (slot, image[..., ::-1].transpose(2, 0, 1)) for slot, image in zip(own.tolist(), pixels, strict=True)
+            )
 
     ordered = {wnid: sizes[wnid] for wnid in sorted(sizes)}
-    bank, done = bank_from_images("tiered-imagenet", str(tree), ordered, images(), FORM)
-    return Prepared(
-        bank, {split: sorted(counts[split]) for split in SPLIT_NAMES}, f"pickles in {where}, {done}", partial
-    )
+    if images is ARRAYS:
+        bank = write_bank("tiered-imagenet", list(ordered), list(ordered.values()), FORM.shape, arrays())
+        done = f"{len(order):,} images of {FORM.size}x{FORM.size}"
+    else:
+        bank, done = bank_from_images("tiered-imagenet", str(tree), ordered, files(), FORM)
+    return Prepared(bank, {split: sorted(counts[split]) for split in SPLIT_NAMES}, f"{found}, {done}", partial)
 
 
-def read_descriptions(tree: FileTree, start: str) -> dict[str, set[str]]:
+def read_descriptions(tree: FileTree, names_file: str, synsets_file: str) -> dict[str, set[str]]:
     """Description -> the WordNet ids that it stands for, from the two text files, line by line; raises DataError."""
     # latin-1, which is how the pickles' strings are read: what is the same in both files stays the same
-    names, synsets = (tree.read_one(start + file).decode("latin1").splitlines() for file in (NAMES, SYNSETS))
+    names, synsets = (tree.read_one(file).decode("latin1").splitlines() for file in (names_file, synsets_file))
     if len(names) != len(synsets):
         raise DataError(
-            f"{tree}: '{start}{NAMES}' has {len(names)} lines and '{start}{SYNSETS}' {len(synsets)}; a line of one "
+            f"{tree}: '{names_file}' has {len(names)} lines and '{synsets_file}' {len(synsets)}; a line of one "
             "should describe the same line of the other: fetch them again"
         )
     described: dict[str, set[str]] = {}
@@ -166,6 +196,11 @@ def read_classes(tree: FileTree, name: str, split: str, described: Mapping[str, 
     """
     with tree.open(name) as file:
         content = load_pickle(file, f"{tree}: '{name}'")
+    if isinstance(content, dict) and "labels" in content and "label_specific_str" not in content:
+        raise DataError(  # as in MetaOptNet's copy of the data set
+            f"{tree}: '{name}' has numbers of classes and not their names, so that nothing tells which class is which: "
+            "use Ren et al.'s own files, all of one tiered-imagenet.tar"
+        )
     try:
         assert isinstance(content, dict)
         labels, descriptions = np.asarray(content["label_specific"]), content["label_specific_str"]

@@ -17,7 +17,7 @@ from fewshot_km.datasets.archives import open_tree
 from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.errors import DataError
 from tests.datasets.holders import ARCHIVES, FILES, contents, into, refusal, stored
-from tests.datasets.made_files import zipped
+from tests.datasets.made_files import tarred, zipped
 
 
 @pytest.fixture
@@ -367,7 +367,16 @@ def test_a_zip_may_have_a_comment_and_other_bytes_around_it(tmp_path: Path) -> N
 def test_what_is_no_archive_is_refused_with_its_path(tmp_path: Path, kind: str, content: bytes) -> None:
     path = ARCHIVES[kind](tmp_path, {})
     path.write_bytes(content)
-    assert "is damaged or cut short" in refusal(path)
+    assert ("is a web page, not the data" if b"html" in content else "is damaged or cut short") in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["a (1).zip", "a(2).tgz", "a.tar (1).gz", "a - Copy.tar.xz", "a copy 2.tar"])
+def test_a_copy_of_an_archive_is_an_archive(tmp_path: Path, name: str) -> None:
+    modes = {"zip": None, "tgz": "gz", "gz": "gz", "xz": "xz", "tar": ""}
+    mode = modes[name.rpartition(".")[2]]
+    path = tmp_path / name
+    path.write_bytes(zipped(SMALL) if mode is None else tarred(SMALL, mode))
+    assert contents(path) == SMALL
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)

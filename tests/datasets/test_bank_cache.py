@@ -185,7 +185,7 @@ def test_damaged_images_are_named_all_at_once_and_leave_nothing(cache: Path, tmp
     with pytest.raises(DataError) as caught:
         Reader(path, files)()
     said = str(caught.value)
-    assert said.startswith(f"{path}: 3 of 10 images cannot be read: 'Z/1.png': it is no image of a known format; 'a/0")
+    assert said.startswith(f"{path}: 3 of 10 images cannot be read: 'Z/1.png': it is a web page; 'a/0.png': it is no")
     assert "'b/1.png': " in said
     assert said.endswith(". Replace or remove them")
     assert "\n" not in said

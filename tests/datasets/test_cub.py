@@ -161,5 +161,8 @@ def test_nothing_there_says_where_it_was_looked_for_and_what_would_do(there: Fil
     write(tmp_path, there)
     with pytest.raises(DataError) as refusal:
         load(tmp_path)
+    assert ("in segmentations/; 1 folder 001.Black_footed_Albatross; a.png" if there else "it holds nothing") in str(
+        refusal.value
+    )
     for part in ("CUB-200-2011 not found", str(tmp_path), "fewshot-km data fetch cub", "CUB_200_2011.tgz", "images/"):
         assert part in str(refusal.value)

@@ -12,7 +12,7 @@ import pytest
 import fewshot_km.datasets.omniglot  # noqa: F401 - registers the data sets that fetch knows
 from fewshot_km.datasets.base import DATASETS
 from fewshot_km.datasets.fetch import fetch
-from fewshot_km.datasets.remote_files import FETCHABLE, RemoteFile
+from fewshot_km.datasets.remote_files import FETCHABLE, OMNIGLOT_FILES, RemoteFile
 from fewshot_km.errors import DataError, UnknownNameError
 
 CONTENT = bytes(range(256)) * 1200 + b"the end"  # several chunks long
@@ -165,6 +165,33 @@ def test_another_file_than_published_is_refused(server: Server, tmp_path: Path) 
     with pytest.raises(DataError, match="published MD5"):
         fetch("toy", tmp_path, {"toy": [server.file()]})
     assert names_in(tmp_path) == []
+
+
+PAGE = b"<!DOCTYPE html><html><title>Sign in to continue</title></html>"
+
+
+def test_a_web_page_that_comes_instead_is_called_one(server: Server, tmp_path: Path) -> None:
+    server.content = PAGE
+    with pytest.raises(DataError, match=r"what came from http\S+ is a web page: it does not have the published MD5"):
+        fetch("toy", tmp_path, {"toy": [server.file()]})
+    assert names_in(tmp_path) == []
+
+
+def test_a_web_page_in_the_files_place_is_called_one_and_kept(server: Server, tmp_path: Path) -> None:
+    mine = tmp_path / "images.zip"
+    mine.write_bytes(PAGE)
+    with pytest.raises(DataError, match=r"images\.zip is a web page, not the data: move it away and fetch again"):
+        fetch("toy", tmp_path, {"toy": [server.file()]})
+    assert mine.read_bytes() == PAGE
+    assert server.asked == []
+
+
+def test_a_file_where_other_libraries_put_it_is_not_fetched_again(tmp_path: Path) -> None:
+    for file in OMNIGLOT_FILES:
+        place = tmp_path / "omniglot-py" / file.name
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"zipped again")
+    assert fetch("omniglot", tmp_path) == [tmp_path / "omniglot-py" / file.name for file in OMNIGLOT_FILES]
 
 
 def test_a_file_with_another_checksum_is_left_alone_and_spoken_of(

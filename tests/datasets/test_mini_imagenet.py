@@ -1,6 +1,7 @@
 """mini-ImageNet in every shape: each must give the same bank, to the byte, made here from the images themselves."""
 
 import io
+import json
 import os
 import pickle
 import random
@@ -8,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,7 +17,8 @@ from PIL import Image
 
 from fewshot_km.datasets import Dataset, ImageBank, load_dataset
 from fewshot_km.datasets.file_trees import FolderTree
-from fewshot_km.datasets.mini_imagenet import MINI_IMAGENET, _position, find_tables, read_table
+from fewshot_km.datasets.image_tables import find_tables, read_table
+from fewshot_km.datasets.mini_imagenet import MINI_IMAGENET, _position
 from fewshot_km.datasets.published import check_complete
 from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.errors import DataError
@@ -123,6 +126,80 @@ def category_pickles() -> dict[str, bytes]:
     return found
 
 
+def unsplit(folder: str = "") -> dict[str, bytes]:
+    """All classes side by side, and one that is not in mini-ImageNet."""
+    known = {f"{folder}{name.partition('/')[2]}": content for name, content in class_folders().items()}
+    return known | {f"{folder}n01440764/n0144076400000001.jpg": encoded(draw("n01440764", 1))}
+
+
+def in_one_folder() -> dict[str, bytes]:
+    return {f"images/{name.rpartition('/')[2]}": content for name, content in unsplit().items()}
+
+
+def train_and_test_alone() -> dict[str, bytes]:
+    """The classes of validation among those of training: the frozen lists must know better."""
+    return {name.replace("val/", "train/"): content for name, content in class_folders().items()}
+
+
+def rewritten(header: str, row: str) -> dict[str, bytes]:
+    """The same tables, from what every line of the official ones holds."""
+    return {
+        f"{split}.csv": "".join(
+            [header, *(row.format(file=file_name(n, p), label=n) for n in names for p in POSITIONS)]
+        ).encode()
+        for split, names in CLASSES.items()
+    }
+
+
+def easyfsl() -> dict[str, bytes]:
+    """Its columns, ILSVRC's names, and its order of the rows, which is none."""
+    images = {
+        f"{n}/{n}_{7 * p}.JPEG": encoded(draw(n, p)) for names in CLASSES.values() for n in names for p in (1, 3, 4, 9)
+    }
+    listed = {
+        f"{split}.csv": "".join(
+            ["class_name,image_name\n", *(f"{n},{n}_{7 * p}.JPEG\n" for p in POSITIONS for n in names)]
+        ).encode()
+        for split, names in CLASSES.items()
+    }
+    return images | listed
+
+
+def same_names_in_every_class() -> dict[str, bytes]:
+    """Only the listed folder tells one 1.png from the next; copies of others lie beside."""
+    classes = [n for names in CLASSES.values() for n in names]
+    images = {f"images/{n}/{p}.png": encoded(draw(n, p)) for n in classes for p in POSITIONS}
+    others = {f"thumbnails/{n}/{p}.png": encoded(draw(n, 50 + p)) for n in classes for p in POSITIONS}
+    listed = {
+        f"{split}.csv": "".join(
+            ["filename,label\n", *(f"images/{n}/{p}.png,{n}\n" for n in names for p in POSITIONS)]
+        ).encode()
+        for split, names in CLASSES.items()
+    }
+    return images | others | listed
+
+
+def torchmeta() -> dict[str, bytes]:
+    """As torchmeta/datasets/miniimagenet.py writes them."""
+    found = {}
+    for split, names in CLASSES.items():
+        out = io.BytesIO()
+        with h5py.File(out, "w") as file:
+            group = file.create_group("datasets")
+            for n in reversed(names):
+                group.create_dataset(n, data=np.stack([draw(n, p) for p in POSITIONS]))
+        found[f"{split}_data.hdf5"] = out.getvalue()
+        found[f"{split}_labels.json"] = json.dumps(names).encode()
+    return found
+
+
+def again(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of a folder as a browser names them when it fetches them for a second time."""
+    return {f"{Path(name).stem} (1){Path(name).suffix}": content for name, content in files.items()}
+
+
+BY_LISTS = "images split by the frozen class lists in mini-imagenet"
+BY_CSV = "image files named in the csv files in mini-imagenet"
 SHAPES: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
     "pickles": (lambda: cache_pickles("val", 4), "pickles in mini-imagenet"),
     "pickles, validation, protocol 2": (lambda: cache_pickles("validation", 2), "pickles in mini-imagenet"),
@@ -157,6 +234,32 @@ SHAPES: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
     "tar of images and csv": (lambda: {"a.tar": tarred(flat(), "")}, "image files named in the csv files"),
     "tar.gz of class folders": (lambda: {"a.tar.gz": tarred(class_folders(), "gz")}, "class folders under"),
     "zip of class folders": (lambda: {"a.zip": zipped(below("x/y", class_folders()))}, "class folders under"),
+    "class folders without a split": (unsplit, BY_LISTS),
+    "class folders without a split, deeper": (lambda: unsplit("data/images/"), BY_LISTS),
+    "zip of class folders without a split": (lambda: {"a.zip": zipped(unsplit())}, f"{BY_LISTS}/a.zip"),
+    "images in one folder, no csv": (in_one_folder, BY_LISTS),
+    "class folders, no val/": (train_and_test_alone, BY_LISTS),
+    "csv that names none": (
+        lambda: unsplit() | rewritten("filename,label\n", "other-{file},{label}\n"),
+        "images, named by none of the csv files, split by the frozen class lists in mini-imagenet",
+    ),
+    "csv with folders and blanks": (
+        lambda: unsplit("images/") | rewritten("filename    , label\n", "{label}/{file} , {label}\n"),
+        BY_CSV,
+    ),
+    "csv with backslashes": (lambda: unsplit() | rewritten("filename,label\n", "{label}\\{file},{label}\n"), BY_CSV),
+    "csv with semicolons, a mark and CRLF": (
+        lambda: in_one_folder() | rewritten("\ufefflabel;index;filename\r\n", "{label};1;{file}\r\n"),
+        BY_CSV,
+    ),
+    "easyfsl's csv": (easyfsl, BY_CSV),
+    "one name in every class": (same_names_in_every_class, BY_CSV),
+    "torchmeta": (torchmeta, "torchmeta's HDF5 files in mini-imagenet, 18 images of 84x84"),
+    "zip of torchmeta": (lambda: {"a.zip": zipped(below("miniimagenet", torchmeta()))}, "torchmeta's HDF5 files in"),
+    "pickles fetched again": (lambda: again(cache_pickles("val", 4)), "pickles in mini-imagenet"),
+    "csv fetched again": (lambda: again(tables()) | in_one_folder(), BY_CSV),
+    "zip fetched again": (lambda: again({"mini.zip": zipped(flat())}), f"{BY_CSV}/mini (1).zip"),
+    "tar.gz fetched again": (lambda: {"mini.tar (1).gz": tarred(flat())}, f"{BY_CSV}/mini.tar (1).gz"),
     "tar.xz of pickles": (lambda: {"a.txz": tarred(cache_pickles("val", 4), "xz")}, "pickles in mini-imagenet/a.txz"),
 }
 
@@ -184,10 +287,19 @@ def test_every_shape_gives_the_same_bank_and_is_said_aloud(
     assert "partial: 6 of 100 classes" in line
 
 
-@pytest.mark.parametrize("folder", [".", "miniImagenet", "mini_imagenet", "MiniImageNet"])
-def test_it_is_found_however_its_folder_is_called(folder: str, tmp_path: Path) -> None:
-    write(tmp_path / folder, flat())
+@pytest.mark.parametrize("folder", [".", "miniImagenet", "mini_imagenet", "MiniImageNet", "mini-imagenet (1)"])
+@pytest.mark.parametrize("shape", ["images and csv", "class folders without a split", "torchmeta"])
+def test_it_is_found_however_its_folder_is_called(shape: str, folder: str, tmp_path: Path) -> None:
+    write(tmp_path / folder, SHAPES[shape][0]())
     assert load(tmp_path).bank.digest == expected_bank().digest
+
+
+def test_a_file_comes_before_its_copies(tmp_path: Path) -> None:
+    other = {name: content[:-99] for name, content in cache_pickles("val", 4).items()}
+    for folder in ("a", "z"):  # wherever the copies lie
+        copies = below(f"mini-imagenet/{folder}", again(other))
+        write(tmp_path / folder, copies | below("mini-imagenet/m", cache_pickles("val", 4)))
+        assert load(tmp_path / folder).bank.digest == expected_bank().digest
 
 
 def test_an_archive_in_the_data_root_is_found_by_its_name(tmp_path: Path) -> None:
@@ -304,8 +416,31 @@ def test_nothing_there_says_where_it_was_looked_for_and_what_would_do(tmp_path: 
     with pytest.raises(DataError, match=r"mini-ImageNet not found: .*train\.csv, val\.csv and test\.csv.*--data-root"):
         load(tmp_path)
     (tmp_path / "miniImageNet").mkdir()
-    with pytest.raises(DataError, match=r"looked in .*miniImageNet"):
+    with pytest.raises(DataError, match=r"looked in .*miniImageNet \(empty\)"):
         load(tmp_path)
+
+
+def test_what_was_seen_instead_is_said(tmp_path: Path) -> None:
+    files = {f"{animal}/{i}.png": b"" for animal in ("ant", "bee", "cat", "dog") for i in range(5)}
+    write(tmp_path / "mini-imagenet", files)
+    with pytest.raises(DataError, match=r"mini-imagenet \(4 folders ant, bee, cat, \.\.\.; 20 \.png; no \.csv\)"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mini-imagenet-cache-test.pkl", "mini-imagenet.tar.gz", "train.csv", "train_data.hdf5",
+        "train/n01532829/n0153282900000001.jpg",
+    ],
+)  # fmt: skip
+def test_a_web_page_is_called_one(name: str, tmp_path: Path) -> None:
+    made = torchmeta() if name.endswith(".hdf5") else {} if name.endswith(".gz") else tables() | class_folders()
+    page = b"\n<!DOCTYPE html><html><title>Quota exceeded</title></html>"
+    write(tmp_path / "mini-imagenet", made | {name: page})
+    with pytest.raises(DataError, match=rf"mini-imagenet.*{name}'?:? (it )?is a web page") as caught:
+        load(tmp_path)
+    assert "damaged" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +465,9 @@ def test_a_wrong_pickle_is_refused_by_name(content: object, says: str, tmp_path:
 
 def test_a_table_without_its_columns_is_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path, flat() | {"val.csv": b"file,class\na.jpg,n01855672\n"})
-    with pytest.raises(DataError, match=r"'val\.csv' is no csv file with the columns filename and label"):
+    with pytest.raises(
+        DataError, match=r"'val\.csv' is no csv file with the columns filename and label.*'file, class'"
+    ):
         load(tmp_path)
 
 

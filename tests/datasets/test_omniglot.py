@@ -139,6 +139,32 @@ def test_the_same_images_are_the_same_data_set(small: Path, background: Members,
     assert banks_in_cache() == cached == [f"omniglot-{digest[:16]}.npy"]
 
 
+MERGED: dict[str, Callable[[Path, Members], Path]] = {
+    "folder": lambda root, m: write_folder(root / "omniglot", m),
+    "zip": lambda root, m: write_zip(root / "omniglot.zip", shuffled(m)),
+    "in the data root": lambda root, m: write_folder(root, {f"Braille/{name}": data for name, data in m.items()}),
+}
+
+
+@pytest.mark.parametrize("layout", MERGED)
+def test_both_halves_in_one_tree_are_the_same_data_set(
+    small: Path, background: Members, evaluation: Members, layout: str
+) -> None:
+    digest = load_bank(small).bank.digest
+    for half in ("images_background.zip", "images_evaluation.zip"):
+        (small / half).unlink()
+    MERGED[layout](small, {**background, **evaluation})
+    assert load_bank(small).bank.digest == digest
+
+
+def test_a_merged_tree_must_be_complete(small: Path, background: Members) -> None:
+    for half in ("images_background.zip", "images_evaluation.zip"):
+        (small / half).unlink()
+    write_folder(small / "omniglot", background)
+    with pytest.raises(DataError, match=r"omniglot holds 2 characters, not 3"):
+        load_bank(small)
+
+
 def test_another_drawing_is_another_data_set(small: Path, background: Members) -> None:
     digest = load_bank(small).bank.digest
     changed = {**background, "Elvish/character01/0001_07.png": png(12345)}
@@ -255,11 +281,17 @@ def flip(path: Path, needle: bytes, offset: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>404</html>", b"PK\x03\x04 and no more"], ids=["empty", "html", "head"]
+    ("content", "said"),
+    [
+        (b"", "damaged or cut short: the archive"),
+        (b"<html>404</html>", "a web page, not the data"),
+        (b"PK\x03\x04 and no more", "damaged or cut short: the archive"),
+    ],
+    ids=["empty", "html", "head"],
 )
-def test_what_is_no_archive_is_named(small: Path, content: bytes) -> None:
+def test_what_is_no_archive_is_named(small: Path, content: bytes, said: str) -> None:
     (small / "images_evaluation.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"images_evaluation\.zip is damaged or cut short: the archive"):
+    with pytest.raises(DataError, match=rf"images_evaluation\.zip is {said}"):
         load_bank(small)
     assert banks_in_cache() == []
 

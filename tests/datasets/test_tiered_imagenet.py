@@ -68,6 +68,46 @@ def pickled() -> dict[str, bytes]:
     return files
 
 
+def arrays(compressed: bool = False) -> dict[str, bytes]:
+    """As decompress in few-shot-ssl-public makes them of the PNG files: by OpenCV, which puts blue first."""
+    found = {}
+    for name, content in pickled().items():
+        if name.endswith("_images_png.pkl"):
+            images = [
+                np.asarray(Image.open(io.BytesIO(png.tobytes()))) for png in pickle.loads(content, encoding="latin1")
+            ]
+            out = io.BytesIO()
+            save = np.savez_compressed if compressed else np.savez
+            save(out, images=np.stack(images)[..., [2, 1, 0]])
+            found[name.replace("_images_png.pkl", "_images.npz")] = out.getvalue()
+        else:
+            found[name] = content
+    return found
+
+
+def flat() -> dict[str, bytes]:
+    return {f"images/{name.rpartition('/')[2]}": content for name, content in split_folders().items()}
+
+
+def tables() -> dict[str, bytes]:
+    found = {}
+    for split, classes in DESCRIBED.items():
+        rows = [f"{wnid}_{i:04d}.png,{wnid}\n" for wnid in classes for i in range(IMAGES)]
+        found[f"{split}.csv"] = ("filename,label\n" + "".join(rows)).encode()
+    return found
+
+
+def opaque() -> dict[str, bytes]:
+    """Flat images whose names say nothing: only the tables know the classes."""
+    files = {}
+    for split, classes in DESCRIBED.items():
+        rows = [(f"{split}{i}{wnid[:3]}{wnid[-2:]}.png", wnid, i) for wnid in classes for i in range(IMAGES)]
+        files |= {f"images/{file}": png(wnid, i) for file, wnid, i in rows}
+        lines = [f"images\\{file}; {wnid}\n" for file, wnid, _ in rows]
+        files[f"{split}.csv"] = ("filename ; label\n" + "".join(lines)).encode()
+    return files
+
+
 def split_folders() -> dict[str, bytes]:
     return {
         f"{split}/{wnid}/{wnid}_{i:04d}.png": png(wnid, i)
@@ -106,6 +146,24 @@ SHAPES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "tar.gz of pickles": (lambda: {"a.tar.gz": tarred(pickled())}, "pickles in tiered-imagenet/a.tar.gz,"),
     "zip of pickles": (lambda: {"a.zip": zipped(pickled())}, "pickles in tiered-imagenet/a.zip,"),
+    "arrays": (arrays, "arrays in tiered-imagenet, 21 images of 84x84"),
+    "compressed arrays": (lambda: arrays(compressed=True), "arrays in tiered-imagenet,"),
+    "arrays fetched again": (
+        lambda: {name.replace("_images.npz", "_images (1).npz"): content for name, content in arrays().items()},
+        "arrays in tiered-imagenet,",
+    ),
+    "tar of arrays": (lambda: {"a.tar": tarred(below("tiered", arrays()), "")}, "arrays in tiered-imagenet/a.tar,"),
+    "zip of arrays": (lambda: {"a.zip": zipped(arrays())}, "arrays in tiered-imagenet/a.zip,"),
+    "images in one folder and csv": (
+        lambda: flat() | tables(),
+        "image files named in the csv files in tiered-imagenet",
+    ),
+    "images without names and csv": (opaque, "image files named in the csv files in tiered-imagenet"),
+    "zip of images, csv beside": (
+        lambda: tables() | {"images.zip": zipped(flat())},
+        "image files named in the csv files in tiered-imagenet/images.zip",
+    ),
+    "images in one folder, no csv": (flat, "images split by the frozen class lists in tiered-imagenet"),
     "folders": (split_folders, "class folders under train/, val/ and test/ in tiered-imagenet, 21 images of 84x84"),
     "zip of folders": (lambda: {"a.zip": zipped(below("tiered", split_folders()))}, "class folders under train/"),
     "ILSVRC": (ilsvrc, "class folders of an ILSVRC train tree in tiered-imagenet,"),
@@ -137,7 +195,7 @@ def test_every_shape_gives_the_images_that_were_put_in(shape: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("folder", [".", "tieredImageNet", "tiered_imagenet"])
-@pytest.mark.parametrize("shape", ["pickles", "pickles, one by one", "folders", "classes alone"])
+@pytest.mark.parametrize("shape", ["pickles", "pickles, one by one", "arrays", "folders", "classes alone"])
 def test_it_is_found_however_its_folder_is_called(shape: str, folder: str, tmp_path: Path) -> None:
     write(tmp_path / folder, SHAPES[shape][0]())
     assert load(tmp_path).bank.counts.sum() == 21
@@ -146,6 +204,12 @@ def test_it_is_found_however_its_folder_is_called(shape: str, folder: str, tmp_p
 def test_an_archive_in_the_data_root_is_found_by_its_name(files: Files, tmp_path: Path) -> None:
     write(tmp_path, {"tiered_imagenet.tar": tarred(files, "")})
     assert load(tmp_path).found == "pickles in tiered_imagenet.tar, 21 images of 84x84"
+
+
+def test_arrays_and_pickles_are_one_data_set(files: Files, tmp_path: Path) -> None:
+    write(tmp_path / "a" / "tiered-imagenet", files)
+    write(tmp_path / "b" / "tiered-imagenet", arrays())
+    assert load(tmp_path / "a").digest == load(tmp_path / "b").digest
 
 
 def test_larger_images_are_stretched(tmp_path: Path) -> None:
@@ -224,7 +288,8 @@ def without(*names: str) -> Callable[[Files], Files]:
 
 
 def npz_only(files: Files) -> Files:
-    return {re.sub(r"_images_png\.pkl$", "_images.npz", name): content for name, content in files.items()}
+    renamed = {re.sub(r"_images_png\.pkl$", "_images.npz", name): content for name, content in files.items()}
+    return {name: content for name, content in renamed.items() if name != "val_labels.pkl"}
 
 
 @pytest.mark.parametrize(
@@ -236,8 +301,7 @@ def npz_only(files: Files) -> Files:
         (without("test_images_png.pkl"), "lacks test_images_png.pkl."),
         (
             npz_only,
-            "lacks train_images_png.pkl, val_images_png.pkl, test_images_png.pkl (*_images.npz, whose channels are in "
-            "OpenCV's order, are not read).",
+            "lacks val_labels.pkl.",
         ),
         (
             lambda files: {("x/" if name == "synsets.txt" else "") + name: content for name, content in files.items()},
@@ -355,6 +419,59 @@ UNUSABLE: dict[str, tuple[Callable[[Files], Files], str]] = {
     "images no list": (images_as({"images": 1}), r"'val_images_png.pkl' should be a list of uint8 arrays"),
     "images decoded": (images_as([np.zeros((84, 84, 3))] * 6), r"'val_images_png.pkl' should be a list of uint8"),
 }  # fmt: skip
+
+
+def numbered_only(files: Files) -> Files:
+    """As MetaOptNet gives the labels out: as numbers without names."""
+    content = pickle.loads(files["train_labels.pkl"], encoding="latin1")
+    return {**files, "train_labels.pkl": pickle.dumps({"labels": content["label_specific"].tolist()}, 2)}
+
+
+def npz(name: str, **members: object) -> Callable[[Files], Files]:
+    def change(files: Files) -> Files:
+        out = io.BytesIO()
+        np.savez(out, **members)  # type: ignore[arg-type]
+        return {**arrays(), name: out.getvalue()}
+
+    return change
+
+
+WEB_PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
+BLACK = np.zeros((6, 84, 84, 3), np.uint8)
+UNUSABLE |= {
+    "labels without names": (numbered_only, r"'train_labels.pkl' has numbers of classes and not their names"),
+    "arrays of another size": (
+        npz("val_images.npz", images=BLACK[:, :80]),
+        r"'val_images.npz' should hold uint8 images \[N, 84, 84, 3\], not uint8 \[6, 80, 84, 3\]",
+    ),
+    "arrays of floats": (npz("val_images.npz", images=BLACK / 1.0), r"'val_images.npz' should hold uint8 images"),
+    "arrays by columns": (
+        npz("val_images.npz", images=np.asfortranarray(BLACK)),
+        r"'val_images.npz' should hold uint8",
+    ),
+    "fewer in the array": (
+        npz("val_images.npz", images=BLACK[1:]),
+        r"'val_images.npz' has 5 images and its labels are 6",
+    ),
+    "more in the array": (
+        npz("test_images.npz", images=np.zeros((7, 84, 84, 3), np.uint8)),
+        r"has 7 images and its labels are 6",
+    ),
+    "another key": (npz("val_images.npz", pixels=BLACK), r"'val_images.npz' should hold an array called images"),
+    "pickled array": (
+        npz("val_images.npz", images=np.array([Hostile()] * 6)),
+        r"'val_images.npz' should hold uint8 images",
+    ),
+    "array cut short": (
+        lambda f: {**arrays(), "val_images.npz": arrays()["val_images.npz"][:-999]},
+        r"'val_images.npz' is damaged",
+    ),
+    "web page for an array": (lambda f: {**arrays(), "val_images.npz": WEB_PAGE}, r"'val_images.npz' is a web page"),
+    "web page for a pickle": (
+        lambda f: {**f, "val_labels.pkl": WEB_PAGE},
+        r"'val_labels.pkl' is a web page, not the data",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", UNUSABLE)

@@ -129,8 +129,11 @@ def test_what_is_published_is_what_the_papers_say() -> None:
     """Counts and a few values of the papers' tables; the paper states six orderings in words."""
     rows = published_rows()
     assert len(rows) == 5
-    assert sum(len(row.accuracies) for row in rows) == 16
+    assert sum(len(row.accuracies) for row in rows) == 18
     finn = next(row for row in rows if row.source.startswith("Finn"))
     assert finn.accuracies["mini-imagenet-5w1s"] == (48.70, 1.84)
+    five_way = {task: pair for row in rows for task, pair in row.accuracies.items() if task.startswith("omniglot-5w")}
+    assert five_way == {"omniglot-5w1s": (98.70, 0.40), "omniglot-5w5s": (99.90, 0.10)}  # MAML's Table 1, and no other
+    assert all(finn.accuracies[task] == pair for task, pair in five_way.items())
     assert {(claim.better, claim.worse) for claim in published_claims()} == {("km-maml", "anil"), ("km-maml", "maml")}
     assert len(published_claims()) == 6
