@@ -1,7 +1,7 @@
 """The command line end to end: real processes, real training on the embedded data set, exit status."""
 
-import io
 import hashlib
+import io
 import json
 import os
 import re

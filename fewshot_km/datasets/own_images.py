@@ -143,14 +143,15 @@ def _advise_table(tree: FileTree) -> str:
 
 
 def _images(tree: FileTree, choice: Choice) -> list[str]:
-    images = [name for name in tree.names if ending(name) in image_suffixes() and not _is_skipped(name, choice)]
+    suffixes = image_suffixes()
+    images = [name for name in tree.names if ending(name) in suffixes and not _is_skipped(name, choice)]
     if not images and choice.skip:
         raise DataError(f'{tree}: skip = "{choice.skip}" leaves no images')
     return images
 
 
 def _is_skipped(name: str, choice: Choice) -> bool:
-    return any(fnmatchcase(part, choice.skip) for part in (name, name.rpartition("/")[2]))
+    return choice.skip != "" and any(fnmatchcase(part, choice.skip) for part in (name, name.rpartition("/")[2]))
 
 
 def _from_table(tree: FileTree, choice: Choice) -> Found:
@@ -194,10 +195,10 @@ def _from_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Found:
 
 def _read_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Mapping[str, ClassFiles]:
     """Split -> class -> files, as three lists have them."""
-    finder = _finder(tree, choice)
+    finder, images = _finder(tree, choice), _images(tree, choice)
     by_split = {}
     for split, name in files.items():
-        rows = read_list(tree, name, _images(tree, choice), choice.file_column, choice.class_column)
+        rows = read_list(tree, name, images, choice.file_column, choice.class_column)
         by_split[split] = classes_of(f"{tree}: '{name}'", rows, finder, name.rpartition("/")[0])
     return by_split
 

@@ -49,7 +49,8 @@ def describe_passed_over(tree: FileTree, read: Collection[str], suffixes: Collec
         parts.append(f"{sum(number for _, number in ranked[ENDINGS_SHOWN:]):,} of other endings")
     pictured = [name for name in tree.names if ending(name) in suffixes]
     files_and_folders = [*tree.names, *(f"{folder}/" for folder in tree.empty_folders)]
-    empty = [name for name in _outermost_without(pictured, files_and_folders) if name not in tree.names]
+    are_files = set(tree.names)
+    empty = [name for name in _outermost_without(pictured, files_and_folders) if name not in are_files]
     if empty:
         parts.append(f"{counted(len(empty), 'folder')} without images ({few(empty)})")
     return f"passed over: {', '.join(parts)}" if parts else ""

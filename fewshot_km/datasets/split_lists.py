@@ -25,8 +25,8 @@ def find_list_files(names: Sequence[str]) -> tuple[list[ListFiles], list[str]]:
     groups: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
     for name in names:
         folder, _, file = name.rpartition("/")
-        found = split_and_rest(file.rpartition(".")[0])
-        if found and ending(name) in LIST_ENDINGS:
+        found = split_and_rest(file.rpartition(".")[0]) if ending(name) in LIST_ENDINGS else None
+        if found:
             groups.setdefault((folder, ending(name), found[1]), []).append((found[0], name))
     several = [group for group in groups.values() if len({split for split, _ in group}) > 1]
     complete: list[ListFiles] = [

@@ -1,6 +1,7 @@
 """What people call their splits: the words in names of folders, files and columns that stand for one."""
 
 import re
+from functools import lru_cache
 
 SPLIT_WORDS = {
     "train": ("train", "training", "trainval", "trn", "base", "seen", "metatrain", "metatraining", "metabase"),
@@ -33,6 +34,7 @@ def split_and_rest(name: str) -> tuple[str, str] | None:
     return next(iter(splits)), rest
 
 
+@lru_cache(maxsize=1 << 16)  # asked for each image, of which folders are few
 def splits_in(name: str) -> frozenset[str]:
     """The splits that a name mentions: one where all of it stands for one, else those of its parts (birds_Train)."""
     whole = split_called(name)
