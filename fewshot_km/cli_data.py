@@ -10,10 +10,12 @@ from fewshot_km.cli_numbers import whole_number
 from fewshot_km.cli_options import DataRoot, DatasetOptions, Plugins, check_out, load_plugins
 from fewshot_km.cli_tables import print_line
 from fewshot_km.datasets import DATASETS, Dataset, load_dataset
+from fewshot_km.datasets.passed_over import few
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.storage import default_data_root
 from fewshot_km.episodes import TaskSpec
 from fewshot_km.errors import ConfigError, DataError
+from fewshot_km.foreign_text import one_line
 from fewshot_km.grid.selection import parse_pairs
 
 data_commands = typer.Typer(
@@ -38,32 +40,33 @@ def fetch_data(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -
 
 @data_commands.command()
 def info(name: Name, option: DatasetOptions = None, data_root: DataRoot = None, plugin: Plugins = None) -> None:
-    """Print classes, images, sizes, splits, digests, where they came from, and what the cache takes."""
+    """Print images, sizes, splits and some of their classes, digests, where they are from, and what the cache takes."""
     dataset = _load(name, option, data_root, plugin)
     bank = dataset.bank
     channels, height, width = bank.image_shape
     counts = bank.counts
     per_class = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-    lines = {
-        "data set": dataset.name,
-        "images": f"{len(bank.images):,}, {height}x{width}, {channels} channel{'s' if channels > 1 else ''}",
-        "classes": f"{len(bank.class_names):,}, {per_class} images each",
-        "digest": dataset.digest,
-        "pixels": bank.digest,
-    }
+    lines = [
+        ("data set", dataset.name),
+        ("images", f"{len(bank.images):,}, {height}x{width}, {channels} channel{'s' if channels > 1 else ''}"),
+        ("classes", f"{len(bank.class_names):,}, {per_class} images each"),
+        ("digest", dataset.digest),
+        ("pixels", bank.digest),
+    ]
     for split_name in SPLIT_NAMES:
         split = dataset.splits[split_name]
         rows, views = split.classes.shape
         rotations = f" x {views} rotations" if views > 1 else ""
-        lines[f"{split_name} classes"] = f"{rows:,}{rotations}  {split.digest}"
+        lines.append((f"{split_name} classes", f"{rows:,}{rotations}  {split.digest}"))
+        lines.append(("", few([bank.class_names[row[0]] for row in split.classes])))
     if dataset.found:
-        lines["found"] = dataset.found
+        lines.append(("found", dataset.found))
     if dataset.partial:
-        lines["partial"] = f"{dataset.partial}: every result says so"
+        lines.append(("partial", f"{dataset.partial}: every result says so"))
     if bank.path is not None:
-        lines["cache"] = f"{decimal(bank.path.stat().st_size)} in {bank.path}"
-    for key, value in lines.items():
-        print_line(f"{key:15}{value}")
+        lines.append(("cache", f"{decimal(bank.path.stat().st_size)} in {bank.path}"))
+    for key, value in lines:
+        print(f"{key:15}{one_line(value)}")
 
 
 @data_commands.command()

@@ -205,7 +205,8 @@ def _check_task_fits(dataset: Dataset, split: str, spec: TaskSpec) -> None:
     classes = dataset.splits[split].classes
     if len(classes) < spec.ways:
         raise DataError(
-            f"{spec} needs {spec.ways} classes; split '{split}' of '{dataset.name}' has {len(classes)}: lower the ways"
+            f"{spec} needs {spec.ways} classes; split '{split}' of '{dataset.name}' has {len(classes)}: lower "
+            "the ways, or give the split more of the classes (one's own images: option fractions)"
         )
     counts = dataset.bank.counts[classes]
     needed = spec.shots + spec.queries

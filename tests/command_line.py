@@ -68,10 +68,12 @@ def started(folder: Path, *arguments: object) -> Iterator[BaseProcess]:
         process.join()
 
 
-def run(folder: Path, *arguments: object, dies_at: int | None = None, largest_file: int | None = None) -> int:
+def run(
+    folder: Path, *arguments: object, dies_at: int | None = None, largest_file: int | None = None, seconds: float = 120
+) -> int:
     """Its exit code; what a signal ended has a negative one."""
     process = start(folder, *arguments, dies_at=dies_at, largest_file=largest_file)
-    process.join(120)
+    process.join(seconds)
     assert process.exitcode is not None
     return process.exitcode
 

@@ -1,5 +1,6 @@
 """The command line end to end: real processes, real training on the embedded data set, exit status."""
 
+import hashlib
 import io
 import json
 import os
@@ -460,6 +461,10 @@ def test_data_commands_take_the_options_of_a_data_set(tmp_path: Path, in_process
     info = in_process("data", "info", "folder", *options).stdout
     assert "6, 12x12, 1 channel\n" in info
     assert "found          class folders, split with seed 0 in zoo, 6 images of 9x9, brought to 12x12" in info
+    order = sorted((f"動物 {i}" for i in range(6)), key=lambda name: hashlib.sha256(f"0/{name}".encode()).hexdigest())
+    for split, names in (("train", order[:4]), ("val", order[4:5]), ("test", order[5:])):
+        shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        assert re.search(rf"^{split} classes +{len(names)}  [0-9a-f]{{64}}\n {{15}}{shown}$", info, re.MULTILINE)
     (cache,) = re.findall(r"cache +([0-9.]+) (bytes|kB) in (.*\.npy)", info)
     unit = {"bytes": 1, "kB": 1000}[cache[1]]
     assert float(cache[0]) * unit == pytest.approx(Path(cache[2]).stat().st_size, rel=0.1)

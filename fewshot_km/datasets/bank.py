@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fewshot_km.datasets.storage import whole_file, write_text
 from fewshot_km.errors import DataError
+from fewshot_km.json_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class ImageBank:
     def open(cls, path: Path) -> "ImageBank | None":
         """The bank saved at `path`, memory-mapped; None where there is none, or only a part of one."""
         try:
-            index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            index = parse_json(path.with_suffix(".json").read_text(encoding="utf-8"))
             # read-only: a copy-on-write map is refused where the file is larger than memory
             images = np.lib.format.open_memmap(path, mode="r")
             starts = np.cumsum([0] + index["counts"]).astype(np.int64)

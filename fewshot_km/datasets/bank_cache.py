@@ -34,6 +34,7 @@ from fewshot_km.datasets.storage import (
 )
 from fewshot_km.errors import DataError
 from fewshot_km.foreign_text import one_line
+from fewshot_km.json_text import parse_json
 
 DAMAGED_SHOWN = 10  # files named in one message
 DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk
@@ -234,7 +235,7 @@ def _open_cached(label: str, digest: str) -> ImageBank | None:
 def _read_note(label: str, note: Path) -> Prepared | None:
     """What was prepared before, or None where there is no such note, or what it leads to is gone."""
     try:
-        known = json.loads(note.read_text(encoding="utf-8"))
+        known = parse_json(note.read_text(encoding="utf-8"))
         bank = _open_cached(label, str(known["bank"]))
         lists = {str(split): [str(name) for name in names] for split, names in known["lists"].items()}
         if bank is None or not {name for names in lists.values() for name in names} <= set(bank.class_names):

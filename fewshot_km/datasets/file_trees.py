@@ -12,6 +12,7 @@ from typing import IO
 from fewshot_km.errors import DataError
 
 IMAGE_LIMIT = 1 << 28  # bytes of one image file: a camera's raw picture is a quarter of that
+TEXT_LIMIT = 1 << 28  # bytes of a csv or json file: a line for each of some million images
 
 _JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
@@ -26,6 +27,11 @@ class FileTree(ABC):
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """POSIX paths of all files, relative and in an order that is the same everywhere; hidden ones left out."""
+
+    @property
+    def empty_folders(self) -> tuple[str, ...]:
+        """POSIX paths of folders with nothing in them; none of an archive's, which need not list them."""
+        return ()
 
     @abstractmethod
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
@@ -46,6 +52,15 @@ class FileTree(ABC):
         """The content of one file."""
         return next(self.read([name], limit))[1]
 
+    def read_text(self, name: str) -> str:
+        """The content of one UTF-8 file; raises DataError where it is not there, is something else or far too long."""
+        if name not in self.names:
+            raise DataError(f"{self}: there is no file '{name}' in it")
+        try:
+            return self.read_one(name, TEXT_LIMIT).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self}: '{name}' is not UTF-8 text: {words(error)}") from error
+
     def __str__(self) -> str:
         return str(self.path)
 
@@ -58,16 +73,25 @@ class FolderTree(FileTree):
         self._skip = skip
 
     @cached_property
-    def _files(self) -> dict[str, os.stat_result]:
+    def _entries(self) -> dict[str, os.stat_result]:
         try:
             return dict(_walk(self.path, "", self._skip, (_identity(self.path),)))
         except OSError as error:
             raise DataError(f"{error.filename or self.path} cannot be read: {words(error)}") from error
 
     @cached_property
+    def _files(self) -> dict[str, os.stat_result]:
+        return {name: status for name, status in self._entries.items() if name[-1] != "/"}
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """See FileTree."""
         return ordered(self.path, self._files)
+
+    @property
+    def empty_folders(self) -> tuple[str, ...]:
+        """See FileTree."""
+        return tuple(name[:-1] for name in ordered(self.path, [name for name in self._entries if name[-1] == "/"]))
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
         """See FileTree."""
@@ -92,13 +116,18 @@ class FolderTree(FileTree):
     def fingerprint(self) -> list[object]:
         """See FileTree."""
         self.names  # noqa: B018 - raises for names that no cache can hold
-        facts = sorted((name, status.st_size, status.st_mtime_ns) for name, status in self._files.items())
+        facts = sorted((name, status.st_size, status.st_mtime_ns) for name, status in self._entries.items())
         return [str(self.path.resolve()), facts]
+
+
+def composed(name: str) -> str:
+    """The composed form of a name, which some file systems take apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def sort_key(name: str) -> tuple[str, str]:
     """Orders names alike on all systems: by code points of the composed form, which not every file system keeps."""
-    return unicodedata.normalize("NFC", name), name
+    return composed(name), name
 
 
 def ordered(path: Path, names: Collection[str]) -> tuple[str, ...]:
@@ -111,14 +140,28 @@ def ordered(path: Path, names: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(kept, key=sort_key))
 
 
+def common_folders(paths: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """What these folders' paths begin with; but not all of a path that is one of them."""
+    first, last = min(paths, default=()), max(paths, default=())
+    common = 0
+    while common < min(len(first), len(last)) - 1 and first[common] == last[common]:
+        common += 1
+    return first[:common]
+
+
 def _walk(
     folder: Path | str, prefix: str, skip: Callable[[str], bool], above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """Name and status of each file; follows links, but not round in circles: `above` are the folders gone through."""
+    """Name and status of each file, and of each empty folder, whose name ends in a slash.
+
+    Follows links, but not round in circles: `above` are the folders gone through.
+    """
+    is_empty = True
     with os.scandir(folder) as entries:  # several times as fast as Path.rglob
         for entry in entries:
             if entry.name in _JUNK or entry.name[:1] == ".":
                 continue
+            is_empty = False
             name = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")  # whatever the locale says
             if entry.is_symlink() and not Path(entry.path).exists():
                 yield name, entry.stat(follow_symlinks=False)  # leads nowhere: said when somebody wants to read it
@@ -128,6 +171,8 @@ def _walk(
                     yield from _walk(entry.path, f"{name}/", skip, (*above, here))
             elif entry.is_file():
                 yield name, entry.stat()
+    if is_empty and prefix:
+        yield prefix, os.stat(folder)  # noqa: PTH116 - as in _identity
 
 
 def _identity(folder: Path | str) -> tuple[int, int]:

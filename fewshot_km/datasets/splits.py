@@ -2,17 +2,23 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
 from fewshot_km.datasets.bank import ImageBank
+from fewshot_km.datasets.file_trees import sort_key
 from fewshot_km.errors import DataError, UnknownNameError
 
 SPLIT_NAMES = ("train", "val", "test")
+
+JOIN_SPLITS = 'split = "fractions"'  # the option of one's own images that makes classes of the union
+WHY_DISJOINT = "few-shot learning is tested on classes that training has not seen, so splits must share none"
 
 ClassLists = Mapping[str, Sequence[str]]
 
@@ -50,6 +56,20 @@ def make_splits(bank: ImageBank, views: Mapping[str, Sequence[Sequence[str]]]) -
     return splits
 
 
+def check_disjoint(where: str, lists: ClassLists, called: Mapping[str, str]) -> None:
+    """Raise DataError where two splits share classes; `called` says where each split's classes were found."""
+    for one, other in combinations(SPLIT_NAMES, 2):
+        there = set(lists[other])
+        shared = [name for name in lists[one] if name in there]
+        if shared:
+            shown = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+            raise DataError(
+                f"{where}: {len(shared)} of {len(lists[one])} classes of {called[one]} are in {called[other]} too "
+                f"({shown}): {WHY_DISJOINT}. Keep each class in one of them; or set {JOIN_SPLITS}, which makes one "
+                "class of each name and divides these anew"
+            )
+
+
 def check_lists(lists: ClassLists) -> None:
     """Raise DataError where a split is empty, or a class stands in two."""
     owner: dict[str, str] = {}
@@ -69,3 +89,29 @@ def read_class_lists(name: str) -> dict[str, list[str]]:
         raise UnknownNameError(f"the package ships no class lists called '{name}'")
     lists = json.loads(file.read_text(encoding="utf-8"))
     return {split: list(lists[split]) for split in SPLIT_NAMES}
+
+
+def split_classes(names: Sequence[str], fractions: Sequence[float], seed: int) -> ClassLists:
+    """Divide classes by fractions: in the order of the SHA-256 of "<seed>/<name>", so by nothing but their names.
+
+    Counts are rounded by largest remainder, at least one a split. Raises DataError where that cannot be.
+    """
+    if len(fractions) != len(SPLIT_NAMES) or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+        raise DataError(f"fractions {list(fractions)}: give three, for train, val and test, that add up to 1")
+    if len(names) < len(SPLIT_NAMES):
+        raise DataError(
+            f"{len(names)} class{'es' if len(names) != 1 else ''} ({', '.join(names)}) cannot be split into train, val "
+            f"and test: {WHY_DISJOINT}. Add classes: each split needs one at least, and as many as an episode has ways"
+        )
+    exact = [fraction * len(names) for fraction in fractions]
+    counts = [max(1, math.floor(share)) for share in exact]
+    while sum(counts) != len(names):
+        step = 1 if sum(counts) < len(names) else -1
+        able = [i for i in range(len(counts)) if step > 0 or counts[i] > 1]
+        counts[max(able, key=lambda i: step * (exact[i] - counts[i]))] += step
+    ordered = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest())
+    ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+    return {
+        split: sorted(ordered[end - count : end], key=sort_key)
+        for split, count, end in zip(SPLIT_NAMES, counts, ends, strict=True)
+    }

@@ -4,7 +4,6 @@ torchmeta/datasets/miniimagenet.py writes a group "datasets" with one array uint
 class's name, and the names as a JSON list; then it deletes the pickles that it made them of.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.datasets.impostors import HEAD, describe_impostor
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.errors import DataError, describe_error
+from fewshot_km.json_text import parse_json
 
 FILES = {split: (f"{split}_data.hdf5", f"{split}_labels.json") for split in SPLIT_NAMES}
 LABELS_LIMIT = 1 << 20  # bytes; 64 names take 800
@@ -49,7 +49,7 @@ def read_images(tree: FileTree, data: str, size: int) -> Iterator[tuple[str, int
 
 def _read_labels(tree: FileTree, name: str) -> list[str]:
     try:
-        labels = json.loads(tree.read_one(name, LABELS_LIMIT))
+        labels = parse_json(tree.read_one(name, LABELS_LIMIT))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{tree}: '{name}' is no JSON file: {describe_error(error)}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

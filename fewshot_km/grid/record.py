@@ -3,18 +3,17 @@
 They may hold more than is named here: what other versions write, which a page shows as it is.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
 from typing_extensions import TypedDict  # before Python 3.12, pydantic needs this one
 
 from fewshot_km.datasets.storage import read_text_bounded
 from fewshot_km.errors import DataError
 from fewshot_km.grid.config import settings_digest
+from fewshot_km.json_text import parse_json
 
 RECORD = "record.json"
 MOST_BYTES = 2**22  # a record has some kilobytes, and 200 bytes more for each time that its cell was gone on with
@@ -151,12 +150,6 @@ def config_digest_in(path: Path) -> str | None:
     except (DataError, ValueError, LookupError, TypeError):
         return None
     return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else None
-
-
-def parse_json(text: str) -> Any:
-    """What a JSON text holds; raises ValueError, also for nesting and for integers that nothing we do could handle."""
-    from_json(text)  # refuses 200 levels of nesting, at which Python's own parser, or who walks through it, overflows
-    return json.loads(text)  # refuses integers of over 4,300 digits, which Python prints no more
 
 
 def _read(path: Path, kind: TypeAdapter[_Content], mend: str) -> _Content:

@@ -26,8 +26,9 @@ from fewshot_km.engine import HistoryRow, TrainingState
 from fewshot_km.engine.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.csv_files import history_csv
-from fewshot_km.grid.record import MOST_BYTES, parse_json
+from fewshot_km.grid.record import MOST_BYTES
 from fewshot_km.grid.stopping import Stop, StoppedRun
+from fewshot_km.json_text import parse_json
 
 CLAIM, OWNER = "claim", "owner.json"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"

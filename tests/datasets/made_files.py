@@ -3,12 +3,16 @@
 import io
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from fewshot_km.datasets.file_trees import IMAGE_LIMIT, FileTree, sort_key
 
 Files = Mapping[str, bytes]
 
@@ -17,6 +21,27 @@ def write(folder: Path, files: Files) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+
+
+class MadeTree(FileTree):
+    """Files in memory."""
+
+    def __init__(self, files: Files) -> None:
+        super().__init__(Path("/made"))
+        self.files = files
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(sorted(self.files, key=sort_key))
+
+    def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
+        yield from ((name, self.files[name]) for name in names)
+
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        return io.BytesIO(self.files[name])
+
+    def fingerprint(self) -> list[object]:
+        return [sorted(self.files)]
 
 
 def below(folder: str, files: Files) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.datasets.folder import split_classes
+from fewshot_km.datasets.splits import split_classes
 from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid import load_grid
@@ -120,11 +120,35 @@ def test_an_archive_will_do_and_its_outer_folder_is_no_part_of_the_names(tmp_pat
     assert load(tmp_path, path="zoo.zip").digest == load(tmp_path).digest
 
 
-def test_folders_in_folders_are_classes_by_their_path(tmp_path: Path) -> None:
+def test_folders_in_folders_are_classes_by_the_depth_that_is_asked_for(tmp_path: Path) -> None:
     write(
         tmp_path / "animals", {f"{kind}/{name}": data for kind in ("big", "small") for name, data in animals().items()}
     )
-    assert load(tmp_path).bank.class_names == tuple(f"{kind}/{name}" for kind in ("big", "small") for name in CLASSES)
+    with pytest.raises(
+        DataError, match=r"depth = 1 makes 2 classes \(big, small\), depth = 2 makes 12 classes \(big/ant"
+    ):
+        load(tmp_path)
+    dataset = load(tmp_path, depth=2)
+    assert dataset.bank.class_names == tuple(f"{kind}/{name}" for kind in ("big", "small") for name in CLASSES)
+    assert dataset.found.startswith("class folders 2 deep, split with seed 0 in animals, 36 images of 20x20; train 8 (")
+
+
+def test_what_is_there_and_what_was_passed_over_is_said(tmp_path: Path) -> None:
+    heic = {f"{name}/{i}.HEIC": b"" for name in ("gnu", "hen", "koi", "yak") for i in range(9)}
+    (tmp_path / "animals" / "empty").mkdir(parents=True)
+    masks = {f"ant/{i}_mask.png": encode(picture(i)) for i in range(2)}
+    write(tmp_path / "animals", animals() | heic | masks | {"top.png": b"", "labels.csv": b"", "LICENSE": b""})
+    found = load(tmp_path, split_seed=1, fractions=[0.5, 1 / 6, 1 / 3]).found
+    order = sorted(CLASSES, key=lambda name: hashlib.sha256(f"1/{name}".encode()).hexdigest())
+    train, test = sorted(order[:3]), sorted(order[4:])
+    assert found == (
+        "class folders, split with seed 1 in animals, 20 images of 20x20; "
+        f"train 3 ({', '.join(train)}), val 1 ({order[3]}), test 2 ({', '.join(test)}); "
+        "read as images: 2 possible masks (ant/0_mask.png of ant/0.png), which skip can pass over; "
+        "passed over: 1 image (top.png), 1 table (labels.csv), 36 .heic, 1 without an ending, "
+        "5 folders without images (empty, gnu, hen, ...)"
+    )
+    assert load(tmp_path, skip="*_mask.*").bank.counts.tolist() == [3] * 6
 
 
 # Splits
@@ -233,7 +257,13 @@ def test_neither_listing_order_nor_the_file_systems_spelling_changes_anything(
         ({}, {"path": "nowhere"}, "nowhere is not there"),
         ({}, {}, "holds no folders with images"),
         ({"a.png": b""}, {}, "make one folder a class"),
-        ({"a/1.png": b"", "b/1.png": b""}, {}, r"2 classes \(a, b\) cannot be split"),
+        ({"a/1.png": b"", "b/1.png": b""}, {}, r"2 classes \(a, b\) cannot be split .* training has not seen"),
+        ({"all/1.png": b"", "all/2.png": b""}, {}, "all 2 images are in one folder, 'all', which is one class: make"),
+        ({"all/1.png": b"", "all/2.png": b"", "t.csv": b""}, {}, r"image is, set table = \"t.csv\""),
+        ({"1.png": b"", "2.heic": b"", "t.csv": b""}, {}, 'image is, set table = "t.csv". It has 1 image .*1 .heic'),
+        (animals(), {"skip": "*.png"}, "leaves no images"),
+        (animals(), {"within": "images"}, "leaves no class folders with images; there are ant, bee, cat, ..."),
+        (animals(), {"depth": 2}, "depth = 2, but no image lies more than 1 folder deep"),
         (animals(), {"fractions": [0.5, 0.5, 0.5]}, "add up to 1"),
         (animals(), {"fractions": [0.5, 0.5]}, "give three"),
         (animals(), {"table": "no.csv"}, "there is no file 'no.csv'"),
@@ -248,7 +278,7 @@ def test_neither_listing_order_nor_the_file_systems_spelling_changes_anything(
         (
             animals() | {"t.csv": b"file,class\n" + b"ant/0.png,a\n" * 2},
             {"table": "t.csv"},
-            "occurs twice in class 'a'",
+            "line 3: 'ant/0.png' occurs twice: it is in line 2 already",
         ),
         (animals() | {"t.csv": "file,class\nä,ö\n".encode("latin1")}, {"table": "t.csv"}, "'t.csv' is not UTF-8"),
         (animals() | {"t.csv": b'file,class\n"ant/0.png,a\n'}, {"table": "t.csv"}, "'t.csv' is no csv file"),
@@ -258,9 +288,9 @@ def test_neither_listing_order_nor_the_file_systems_spelling_changes_anything(
             "line 3: class 'a' is in 'train' and in 'test'",
         ),
         (
-            animals() | {"t.csv": b"file,class,split\nant/0.png,a,valid\n"},
+            animals() | {"t.csv": b"file,class,split\nant/0.png,a,mine\n"},
             {"table": "t.csv"},
-            "may say train, val or test, not 'valid'",
+            "may say train, val or test, not 'mine'",
         ),
         (animals() | {"s.json": b"{"}, {"splits": "s.json"}, "'s.json' should hold"),
         (animals() | {"s.json": b"[" * 100_000}, {"splits": "s.json"}, "'s.json' should hold .*recursion"),
@@ -312,6 +342,8 @@ def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path) -> No
         load_dataset("folder", tmp_path)
     with pytest.raises(ConfigError, match="option 'colour': 'red' is not allowed"):
         load(tmp_path, colour="red")
+    with pytest.raises(ConfigError, match="option 'depth': 0 is not allowed; allowed: 'auto', 'each', 1, 2, 3,"):
+        load(tmp_path, depth=0)
     with pytest.raises(ConfigError, match="option 'size'"):
         load(tmp_path, size=0)
 
@@ -323,7 +355,7 @@ def test_too_few_classes_or_images_are_named_with_their_numbers(tmp_path: Path) 
     write(tmp_path / "animals", files | {"s.json": json.dumps(lists).encode()})
     dataset = load(tmp_path, splits="s.json")
     stream = Stream("test", 0)
-    with pytest.raises(DataError, match="5-way 1-shot needs 5 classes; split 'test' of 'folder animals' has 2"):
+    with pytest.raises(DataError, match=r"needs 5 classes; split 'test' of 'folder animals' has 2: .* fractions"):
         EpisodeSampler(dataset, "test", TaskSpec(5, 1, 1), stream)
     with pytest.raises(DataError, match="needs 3 images a class; class 'fox' of 'folder animals' has 2"):
         EpisodeSampler(dataset, "test", TaskSpec(2, 1, 2), stream)
@@ -349,6 +381,12 @@ def test_a_grid_names_the_folder_and_its_options(tmp_path: Path) -> None:
         "name": "folder",
         "path": "animals",
         "table": "",
+        "file_column": "",
+        "class_column": "",
+        "within": "",
+        "skip": "",
+        "depth": "auto",
+        "split": "auto",
         "splits": "",
         "fractions": [0.64, 0.16, 0.2],
         "split_seed": 0,

@@ -119,7 +119,7 @@ def test_a_killed_rank_costs_nothing_but_time(
 
     def undisturbed(folder: Path) -> None:
         write_grid(folder, tiny)
-        assert run(folder, *command) == 0, said(folder)
+        assert run(folder, *command, seconds=600) == 0, said(folder)
 
     write_grid(tmp_path, tiny)
     with started(tmp_path, *command) as process:

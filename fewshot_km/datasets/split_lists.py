@@ -1,0 +1,89 @@
+"""A split told by three lists beside the images, one a split, as LibFewShot, A Closer Look and easyfsl have them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fewshot_km.datasets.file_trees import FileTree
+from fewshot_km.datasets.passed_over import ending
+from fewshot_km.datasets.split_words import split_and_rest
+from fewshot_km.datasets.splits import SPLIT_NAMES
+from fewshot_km.datasets.tables import FileFinder, Row, plain_path, read_table
+from fewshot_km.errors import DataError, describe_error
+from fewshot_km.json_text import parse_json
+
+LIST_ENDINGS = (".csv", ".tsv", ".json")
+
+ListFiles = Mapping[str, str]
+"""Split -> the file that lists its images."""
+
+
+def find_list_files(names: Sequence[str]) -> tuple[list[ListFiles], list[str]]:
+    """Files named for the three splits, of one folder and ending, as train.csv, val.csv and test.csv.
+
+    Also, where there are none, the files that are named for splits, but not one for each.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        found = split_and_rest(file.rpartition(".")[0]) if ending(name) in LIST_ENDINGS else None
+        if found:
+            groups.setdefault((folder, ending(name), found[1]), []).append((found[0], name))
+    several = [group for group in groups.values() if len({split for split, _ in group}) > 1]
+    complete: list[ListFiles] = [
+        dict(group) for group in several if sorted(split for split, _ in group) == sorted(SPLIT_NAMES)
+    ]
+    return complete, [] if complete else [name for group in several for _, name in group]
+
+
+def read_list(tree: FileTree, name: str, images: Sequence[str], file_column: str, class_column: str) -> list[Row]:
+    """The files of one split and their classes, from a csv file, or a json file of one of these forms.
+
+    {"label_names": [...], "image_names": [...], "image_labels": [indices of label names]}, as A Closer Look writes;
+    {"class_names": [...], "class_roots": [folders]}, as easyfsl does, whose files are the `images` in these folders.
+    Raises DataError where it is neither.
+    """
+    where = f"{tree}: '{name}'"
+    if ending(name) != ".json":
+        return read_table(tree.read_text(name), where, file_column, class_column)
+    try:
+        known = parse_json(tree.read_text(name))
+        if "image_names" in known and "image_labels" in known:
+            return _from_indices(known)
+        pairs = [
+            (str(label), str(root)) for label, root in zip(known["class_names"], known["class_roots"], strict=True)
+        ]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f'{where} should hold {{"label_names": [...], "image_names": [...], "image_labels": [...]}} or '
+            f'{{"class_names": [...], "class_roots": [...]}}: {describe_error(error)}'
+        ) from error
+    return _from_roots(where, pairs, tree, name.rpartition("/")[0], images)
+
+
+def _from_indices(known: Any) -> list[Row]:
+    names, labels = known["image_names"], known["image_labels"]
+    called = known.get("label_names")
+    rows = []
+    for number, (file, label) in enumerate(zip(names, labels, strict=True), start=1):
+        index = int(label)
+        if index < 0:
+            raise IndexError(index)
+        rows.append(Row(f"entry {number}", plain_path(file), str(called[index]) if called else f"class {index}"))
+    return rows
+
+
+def _from_roots(
+    where: str, pairs: Sequence[tuple[str, str]], tree: FileTree, beside: str, images: Sequence[str]
+) -> list[Row]:
+    inside: dict[str, list[str]] = {}
+    for image in images:
+        inside.setdefault(image.rpartition("/")[0], []).append(image)
+    finder = FileFinder(tree.path, inside)
+    rows = []
+    for number, (label, root) in enumerate(pairs, start=1):
+        found = finder.find(plain_path(root), beside)
+        if len(found) != 1:
+            which = f"may be {' or '.join(found[:3])}" if found else "is no folder with images"
+            raise DataError(f"{where}: '{root}', for class '{label}', {which}")
+        rows += [Row(f"entry {number}", image, label) for image in inside[found[0]]]
+    return rows
