@@ -10,7 +10,7 @@ from fewshot_km.reporting.markup import to_markdown
 from fewshot_km.reporting.report import make_report
 
 RESULTS = Path(__file__).parents[2] / "results"
-GRIDS = ("omniglot-cpu", "mini-imagenet-partial-cpu")
+GRIDS = ("omniglot-cpu",)
 
 
 @pytest.mark.parametrize("name", GRIDS)
