@@ -1,4 +1,4 @@
-"""`python -m fewshot_km`, and the installed command: the command line, which takes seconds to import torch."""
+"""`python -m fewshot_km`, and the installed command: the command line."""
 
 import os
 import sys

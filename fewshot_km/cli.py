@@ -15,11 +15,12 @@ from fewshot_km.cli_episodes import episodes_commands
 from fewshot_km.cli_evaluate import evaluate_command
 from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_report import compare_command, report_command
-from fewshot_km.cli_run import run, run_command
+from fewshot_km.cli_run import run_command
 from fewshot_km.cli_tables import print_line, print_rows
 from fewshot_km.cli_tune import tune_command
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.storage import describe_os_error
+from fewshot_km.engine.launching import follows
 from fewshot_km.errors import FewshotError, message_of
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
@@ -28,7 +29,6 @@ from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.protocols import find_protocol, protocols
 from fewshot_km.grid.selection import parse_settings, select
 from fewshot_km.grid.stopping import StoppedRun
-from fewshot_km.grid.team import follows
 from fewshot_km.learners import LEARNERS
 from fewshot_km.networks import NETWORKS
 from fewshot_km.plugins import load_entry_points
@@ -113,6 +113,8 @@ def quickstart(ctx: typer.Context) -> None:
     if follows() and ctx.invoked_subcommand not in (None, "run"):
         raise typer.Exit  # only `run` shares its work: of torchrun's processes, rank 0 alone does the rest
     if ctx.invoked_subcommand is None:
+        from fewshot_km.cli_run_cells import run  # torch, which takes seconds to import
+
         run("quickstart", RunOptions())
 
 
@@ -160,8 +162,8 @@ def _state(store: ResultStore, cell: Cell) -> tuple[str, str, str]:
     if kept is not None:
         trained = duration(kept.seconds)
         found = f"iteration {kept.iteration} of {cell.config.outer.iterations}"
-        if kept.best is not None:
-            found += f", best validation {100 * kept.best.val_accuracy:.2f} %"
+        if kept.best_val_accuracy is not None:
+            found += f", best validation {100 * kept.best_val_accuracy:.2f} %"
     if state == "failed":
         return state, trained, store.failure(cell)
     if unfinished.is_claimed():

@@ -13,7 +13,6 @@ from fewshot_km.datasets import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.passed_over import few
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.storage import default_data_root
-from fewshot_km.episodes import TaskSpec
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.foreign_text import one_line
 from fewshot_km.grid.selection import parse_pairs
@@ -91,6 +90,7 @@ def show(
     plugin: Plugins = None,
 ) -> None:
     """Draw a sheet of a split's classes, or one episode, as a picture."""
+    from fewshot_km.episodes import TaskSpec  # as above: torch
     from fewshot_km.reporting.sheets import class_sheet, episode_sheet  # as above: matplotlib
 
     if split not in SPLIT_NAMES:

@@ -11,9 +11,7 @@ from fewshot_km.cli_tables import print_line
 from fewshot_km.datasets import load_dataset
 from fewshot_km.datasets.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError
-from fewshot_km.foreign_text import csv_text
 from fewshot_km.grid import find_grid, load_grid
-from fewshot_km.grid.frozen_episodes import episodes_frame, frozen_open, frozen_test
 from fewshot_km.grid.selection import parse_settings
 
 episodes_commands = typer.Typer(
@@ -52,6 +50,9 @@ def dump(
                 Behind a ' where a spreadsheet would take it for a formula (= + - @)
     image       its position in the class, from 0 on
     """
+    from fewshot_km.csv_frames import csv_text  # pandas and torch, which take seconds to import
+    from fewshot_km.grid.frozen_episodes import episodes_frame, frozen_open, frozen_test
+
     check_out(out)
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))

@@ -8,6 +8,7 @@ from rich.filesize import decimal
 
 from fewshot_km.cli_tables import print_rows
 from fewshot_km.engine.devices import choose_device
+from fewshot_km.engine.launching import follows
 from fewshot_km.foreign_text import one_line
 from fewshot_km.grid.agenda import make_agenda, make_workplace, nothing_to_run
 from fewshot_km.grid.cell_work import CellWorker
@@ -17,7 +18,7 @@ from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.parallel import check_jobs
 from fewshot_km.grid.run import check_cells
 from fewshot_km.grid.stopping import Stop
-from fewshot_km.grid.team import Team, choose_devices, follows
+from fewshot_km.grid.team import Team, choose_devices
 
 
 def plan(name: str, options: RunOptions) -> None:

@@ -79,14 +79,14 @@ def report_command(
     store = ResultStore(results, loaded.name)
     report = make_report(loaded, store, others or (), interval)
     if figures or html:
-        from fewshot_km.reporting.pictures import draw_pictures, save_pictures  # tables need no matplotlib
+        from fewshot_km.reporting.pictures import draw_narrow, draw_pictures, save_pictures  # tables need no matplotlib
 
         pictures = draw_pictures(report)
         if figures:
             for path in save_pictures(pictures, store.folder / "figures"):
                 print_line(path)
         if html:
-            print_line(_write_page(report, pictures, out or store.folder / PAGE))
+            print_line(_write_page(report, pictures, draw_narrow(report), out or store.folder / PAGE))
         return
     asked = [
         *([report.pairwise(), report.ranks()] if pairwise else []),
@@ -123,11 +123,11 @@ def _show(tables: list[Table], table_format: TableFormat) -> None:
     sys.stdout.write(write(tables))
 
 
-def _write_page(report: Report, pictures: Sequence["Picture"], path: Path) -> Path:
+def _write_page(report: Report, pictures: Sequence["Picture"], narrow: Sequence["Picture"], path: Path) -> Path:
     """Write the page whole or not at all; raises ConfigError where it cannot be written."""
     from fewshot_km.reporting.page import report_page
 
-    page = report_page(report, pictures)
+    page = report_page(report, pictures, narrow)
     try:
         write_text(path, page)
     except OSError as error:

@@ -1,45 +1,16 @@
 """The command `fewshot-km run`: which cells, how, and what is told meanwhile."""
 
-import json
-import math
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Annotated
+from typing import Annotated, get_args
 
-import torch
 import typer
-from rich.console import Console
 
 from fewshot_km.cli_options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
-from fewshot_km.cli_plan import plan
 from fewshot_km.cli_run_options import CellCpus, CellGpus, CheckpointEvery, Devices, Jobs, Slurm, TaskChunk
-from fewshot_km.cli_tables import print_line, print_table
-from fewshot_km.datasets.storage import default_data_root, write_text
-from fewshot_km.engine import EXECUTIONS
-from fewshot_km.engine.choice import AUTO, check_execution
-from fewshot_km.engine.devices import choose_device
-from fewshot_km.engine.ranks import launched
-from fewshot_km.errors import ConfigError
-from fewshot_km.foreign_text import one_line
-from fewshot_km.grid import ResultStore
-from fewshot_km.grid.agenda import Agenda, make_agenda, make_workplace, nothing_to_run
-from fewshot_km.grid.cell_work import CellWorker, Way
-from fewshot_km.grid.cluster_ray import run_on_ray
-from fewshot_km.grid.cluster_slurm import run_on_slurm
-from fewshot_km.grid.display import GridDisplay, JsonDisplay, QuietDisplay
-from fewshot_km.grid.options import Cluster, Runner, RunOptions
-from fewshot_km.grid.parallel import check_jobs, run_parallel
-from fewshot_km.grid.run import Outcomes, check_cells, run_grid
-from fewshot_km.grid.selection import parse_duration, parse_pairs
-from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
-from fewshot_km.grid.team import Team, choose_devices, follow, follows
-from fewshot_km.grid.tensorboard_log import check_tensorboard
+from fewshot_km.engine.names import AUTO, ExecutionName
+from fewshot_km.grid.options import Cluster, Runner, RunOptions, Way
 from fewshot_km.grid.unfinished import PERIOD_SECONDS
-from fewshot_km.reporting.markup import to_markdown
-from fewshot_km.reporting.report import make_report
 
-FAILED = 1  # exit status: some cells are marked failed
+EXECUTION_NAMES = ", ".join(get_args(ExecutionName))
 
 
 def run_command(
@@ -66,7 +37,7 @@ def run_command(
     ] = False,
     checkpoint_every: CheckpointEvery = PERIOD_SECONDS,
     execution: Annotated[
-        str, typer.Option(help=f"How tasks are run: auto (see `tune`; else a fixed rule), {', '.join(EXECUTIONS)}.")
+        str, typer.Option(help=f"How tasks are run: auto (see `tune`; else a fixed rule), {EXECUTION_NAMES}.")
     ] = AUTO,
     task_chunk: TaskChunk = None,
     tf32: Annotated[
@@ -111,144 +82,9 @@ def run_command(
         way=Way(execution, task_chunk, tf32, checkpoint_every, tensorboard, retry_failed),
         cluster=Cluster(runner, ray_address, cell_cpus, cell_gpus, slurm or ()),
     )
+    from fewshot_km.cli_run_cells import plan_run, run  # torch, which takes seconds to import
+
     if dry_run:
-        _check_options(options)
-        plan(grid, options)
+        plan_run(grid, options)
     else:
         run(grid, options)
-
-
-def run(name: str, options: RunOptions) -> None:
-    """Run a grid; raises typer.Exit with its status where cells failed or are left."""
-    if follows():
-        follow(options.data_root or default_data_root(), choose_device(options.device))
-        return
-    seconds = _check_options(options)
-    agenda = make_agenda(name, options)
-    console = Console(stderr=True, quiet=options.quiet or options.json, highlight=False)
-    for note in agenda.notes:
-        console.print(one_line(note), markup=False, soft_wrap=True)
-    for cell in agenda.cells:
-        if agenda.store.state(cell) == "done":
-            agenda.store.unfinished(cell).discard()
-    outcomes = Outcomes(failed=agenda.failed)
-    if agenda.waiting:
-        try:
-            with Stop(seconds, options.budget or "") as stop:
-                new = _run_waiting(name, agenda, options, console, stop)
-        except StoppedRun as stopped:
-            if stopped.status == OUT_OF_TIME:  # nobody is in a hurry
-                _write_table(agenda, options, console)
-            raise
-        outcomes.failed += new.failed
-        outcomes.elsewhere += [(cell, who) for cell, who in new.elsewhere if agenda.store.state(cell) != "done"]
-    elif not agenda.failed:
-        console.print(nothing_to_run(agenda), markup=False, soft_wrap=True)
-    _write_table(agenda, options, console)
-    _leave(agenda, outcomes)
-
-
-def _check_options(options: RunOptions) -> float | None:
-    """Raise ConfigError for values that need no grid to be wrong; the seconds of the budget, if there is one."""
-    if launched() and (options.jobs > 1 or options.cluster.runner != Runner.HERE):
-        what = "--jobs" if options.jobs > 1 else f"--runner {options.cluster.runner}"
-        raise ConfigError(f"{what}: torchrun's processes share the tasks of one cell at a time; use one or the other")
-    choose_device(options.device)
-    check_execution(options.way.execution)
-    if options.way.tensorboard:
-        check_tensorboard()
-    return None if options.budget is None else parse_duration(options.budget)
-
-
-def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Console, stop: Stop) -> Outcomes:
-    waiting, store, cluster = agenda.waiting, agenda.store, options.cluster
-    device, root = choose_device(options.device), options.data_root or default_data_root()
-    is_here = cluster.runner == Runner.HERE
-    jobs = min(options.jobs, len(waiting)) if is_here else 1
-    check_jobs(jobs)
-    threads = max(1, torch.get_num_threads() // jobs) if is_here else int(cluster.cpus)
-    workplace = make_workplace(name, agenda, options, threads)
-    if is_here:
-        torch.set_num_threads(threads)
-    processes = choose_devices(options.devices, device, workplace.most_tasks) if is_here else 1
-    _say_plan(agenda, device, jobs, processes, cluster, console)
-    display = _display(options, len(waiting), console)
-    if is_here and jobs == 1:
-        with Team(processes, device, workplace.command) as team, display:
-            return run_grid(agenda.grid, waiting, CellWorker(store, root, team, stop, display, options.way))
-    with Team(1, device, []) as team:
-        worker = CellWorker(store, root, team, stop, display, options.way)
-        check_cells(agenda.grid, waiting, worker, is_here=is_here)
-    with _prepared(store), display:
-        if is_here:
-            return run_parallel(waiting, workplace, jobs, stop, display)
-        if cluster.runner == Runner.RAY:
-            address, cpus, gpus = cluster.address, cluster.cpus, cluster.gpus
-            return run_on_ray(waiting, workplace, stop, display, address=address, cpus=cpus, gpus=gpus)
-        parameters = {"cpus_per_task": int(cluster.cpus), **parse_pairs("--slurm", cluster.slurm)}
-        if cluster.gpus:
-            parameters.setdefault("gpus_per_node", math.ceil(cluster.gpus))
-        kind = parameters.pop("cluster", "slurm")
-        return run_on_slurm(waiting, workplace, stop, display, cluster=kind, parameters=parameters)
-
-
-@contextmanager
-def _prepared(store: ResultStore) -> Iterator[None]:
-    """The store's folder, which is gone again where a cluster or a process could not be had and nothing is in it."""
-    new = [path for path in (store.folder / "jobs", store.folder, *store.folder.parents) if not path.exists()]
-    store.prepare()
-    try:
-        yield
-    except ConfigError:
-        for path in new:
-            with suppress(OSError):  # something is in it
-                path.rmdir()
-        raise
-
-
-def _display(options: RunOptions, cells: int, console: Console) -> GridDisplay | QuietDisplay | JsonDisplay:
-    if options.json:
-        return JsonDisplay(sys.stdout)
-    return QuietDisplay() if options.quiet else GridDisplay(cells, console)
-
-
-def _say_plan(
-    agenda: Agenda, device: torch.device, jobs: int, processes: int, cluster: Cluster, console: Console
-) -> None:
-    waiting = len(agenda.waiting)
-    done = len(agenda.grid.cells) - waiting
-    where = f"on {device}" if cluster.runner == Runner.HERE else f"on {cluster.runner}"
-    console.print(
-        f"{agenda.grid.name}: {waiting} cells to run"
-        + (f", {done} of the grid left out or done before" if done else "")
-        + f", {where}"
-        + (f", {jobs} at once" if jobs > 1 else "")
-        + (f", {processes} processes{' each' if jobs > 1 else ''}" if processes > 1 else "")
-    )
-
-
-def _write_table(agenda: Agenda, options: RunOptions, console: Console) -> None:
-    store = agenda.store
-    if not any(store.state(cell) == "done" for cell in agenda.grid.cells):
-        return
-    report = make_report(agenda.grid, store)
-    write_text(store.folder / "table.md", to_markdown(report.tables()))
-    write_text(store.folder / "table.csv", report.csv())
-    if options.json:
-        rows = json.loads(report.frame().to_json(orient="records"))
-        print(json.dumps({"event": "table", "rows": rows}))
-    else:
-        for table in report.tables():
-            print_table(table)
-    console.print(one_line(f"written: {store.folder / 'table.md'} and table.csv"), markup=False, soft_wrap=True)
-
-
-def _leave(agenda: Agenda, outcomes: Outcomes) -> None:
-    for cell, owner in outcomes.elsewhere:
-        print_line(f"{cell}: left to {owner}, which runs it", sys.stderr)
-    if outcomes.failed:
-        names = ", ".join(str(cell) for cell in outcomes.failed)
-        print_line(f"error: {len(outcomes.failed)} of {len(agenda.cells)} cells failed: {names}", sys.stderr)
-        raise typer.Exit(FAILED)
-    if outcomes.elsewhere:
-        raise typer.Exit(OUT_OF_TIME)

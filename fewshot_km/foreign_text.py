@@ -2,8 +2,6 @@
 
 import re
 
-import pandas as pd
-
 MOST_LETTERS = 2000  # of a line on a terminal: a page of it, and more than any message of ours has
 
 # control characters but tab and line feed, what turns the direction of writing, what is invisible and no part of any
@@ -34,13 +32,3 @@ def csv_field(text: str) -> str:
     """The text as a field of a CSV file: visible, and behind a ' where a spreadsheet would take it for a formula."""
     seen = visible(text)
     return f"'{seen}" if _FORMULA.match(seen) else seen
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """A frame as CSV whose texts are as `csv_field` makes them; numbers stay as they are."""
-    safe = frame.copy(deep=False)
-    for name in frame.columns:
-        if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])):
-            fields = {text: csv_field(text) for text in frame[name].unique() if isinstance(text, str)}
-            safe[name] = frame[name].map(lambda value, fields=fields: fields.get(value, value), na_action="ignore")
-    return str(safe.to_csv(index=False, lineterminator="\n"))

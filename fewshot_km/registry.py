@@ -6,6 +6,8 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -159,10 +161,18 @@ def _resolve_options(entry: Any, given: int, chosen: Mapping[str, Any], what: st
 
 
 def _annotations(entry: Any) -> dict[str, Any]:
+    """What each parameter is annotated with; without those that mean nothing at run time, which check nothing."""
+    function = inspect.unwrap(entry.__init__ if inspect.isclass(entry) else entry)
     try:
-        return typing.get_type_hints(entry.__init__ if inspect.isclass(entry) else entry, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # annotations that mean nothing at run time check nothing
+        annotations = inspect.get_annotations(function)
+    except (TypeError, ValueError):
         return {}
+    found: dict[str, Any] = {}
+    for name, annotation in annotations.items():
+        alone = SimpleNamespace(__annotations__={name: annotation})
+        with suppress(NameError, TypeError, AttributeError, SyntaxError):
+            found |= typing.get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True)
+    return found
 
 
 def _check_value(value: Any, annotation: Any, what: str) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["fewshot_km.cli", "scipy.stats"])  # seconds of imports are not paid for each life
+FORKSERVER.set_forkserver_preload(
+    ["fewshot_km.cli", "fewshot_km.cli_run_cells", "scipy.stats"]
+)  # seconds of imports are not paid for each life
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,16 @@
-"""How the command line's process behaves beside other work."""
+"""How the command line's process behaves beside other work, and what it imports."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from fewshot_km.engine import TrainingState
+from tests.reporting.made_up import made_up_store
 
 ROOT = Path(__file__).resolve().parents[1]
 WAITING = """
@@ -38,3 +43,64 @@ def busy(folder: Path, **environment: str) -> float:
 def test_threads_that_wait_leave_the_cores_to_others(tmp_path: Path) -> None:
     """Unless the user wants them to spin."""
     assert busy(tmp_path) < 0.2 < busy(tmp_path, OMP_WAIT_POLICY="ACTIVE")  # seen: 0.08 and 0.5 to 0.65
+
+
+COMMANDS = """
+import contextlib, io, json, sys
+import typer
+from fewshot_km.cli import app
+
+def helps(command, words):
+    yield [*words, "--help"]
+    for name, below in getattr(command, "commands", {}).items():
+        yield from helps(below, [*words, name])
+
+importing, failed = [], []
+for arguments in [*helps(typer.main.get_command(app), []), *json.loads(sys.argv[1])]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            app(arguments, standalone_mode=False)
+        except SystemExit as end:
+            if end.code:
+                failed.append(arguments)
+    if not out.getvalue():
+        failed.append(arguments)
+    if "torch" in sys.modules:
+        importing.append(arguments)
+        break
+print(json.dumps([importing, failed]))
+"""
+
+
+def test_commands_that_only_read_import_no_torch(tmp_path: Path) -> None:
+    """The help of every command, and whatever lists, explains and reports."""
+    grid, store = made_up_store(tmp_path)
+    unfinished = store.unfinished(grid.cells[5])
+    unfinished.folder.mkdir(parents=True)
+    unfinished.save(TrainingState.before({"w": torch.ones(2)}), {})
+    assert store.state(grid.cells[0]) == "done"
+    small = [str(tmp_path / "small.toml"), "--results", str(tmp_path / "results")]
+    reading = [
+        ["list"],
+        ["list", *small],
+        ["config", "explain"],
+        ["config", "schema"],
+        ["learners"],
+        ["networks"],
+        ["datasets"],
+        ["protocols"],
+        ["clean", *small, "--yes"],
+        ["compare", *[str(store.folder)] * 2],
+        *(["report", *small, "--format", kind] for kind in ("text", "md", "latex", "csv", "html")),
+        ["report", *small, "--pairwise", "--check-claims"],
+        ["report", *small, "--figures"],
+        ["report", *small, "--html"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(reading)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [[], []], done.stderr

@@ -40,7 +40,7 @@ from ratios import draw_ratios, medians, to_markdown
 from turns import Contestant, contestants, take_turns
 
 from fewshot_km.engine import EXECUTIONS
-from fewshot_km.engine.choice import AUTO
+from fewshot_km.engine.names import AUTO
 from fewshot_km.grid.environment import describe_environment
 
 GPU_TIMES = 10  # iterations in a turn on a GPU, which does one in milliseconds

@@ -32,8 +32,9 @@ from torch import Tensor
 from fewshot_km.engine import Engine, choose_engine
 from fewshot_km.engine.devices import allow_tf32, clock
 from fewshot_km.engine.executions import EXECUTIONS
+from fewshot_km.engine.launching import RANK, WORLD_SIZE
 from fewshot_km.engine.memory import peak_bytes
-from fewshot_km.engine.ranks import ALONE, RANK, WORLD_SIZE, Ranks, join, leave
+from fewshot_km.engine.ranks import ALONE, Ranks, join, leave
 from fewshot_km.episodes import Episode, EpisodeSampler, TaskSpec
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
 from fewshot_km.networks import Network, build_network

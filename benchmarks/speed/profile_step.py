@@ -24,9 +24,9 @@ from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.engine import EXECUTIONS
-from fewshot_km.engine.choice import AUTO
 from fewshot_km.engine.fast import modulation_loops, normalisation_loops, window_loops
 from fewshot_km.engine.memory import keep_freed_memory
+from fewshot_km.engine.names import AUTO
 
 KINDS = {  # by part of the operation's name, the first that fits
     "convolution_backward": "convolution gradients",

@@ -17,7 +17,7 @@ import torch
 from fewshot_km.datasets import load_dataset
 from fewshot_km.engine import HistoryRow, MetaTraining
 from fewshot_km.grid import Cell, Grid, ResultStore, load_grid
-from fewshot_km.grid.analysis import EXAMPLES, Analysis, LayerKernels, StepAccuracies
+from fewshot_km.grid.analysis_file import EXAMPLES, Analysis, LayerKernels, StepAccuracies
 from fewshot_km.grid.example_images import write_examples
 from fewshot_km.reporting.grid_results import read_results
 from fewshot_km.reporting.page import report_page

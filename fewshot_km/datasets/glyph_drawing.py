@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from fontTools.pens.basePen import BasePen
@@ -70,6 +69,8 @@ class _ChordPen(BasePen):  # type: ignore[misc]  # fontTools brings no types
 
 def open_face(face: str) -> TTFont:
     """A font out of those that matplotlib ships, to be closed by the caller; raises DataError where it is missing."""
+    import matplotlib  # a fifth of a second, which only drawing is worth
+
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
     if not path.is_file():
         raise DataError(f"the font file {path} is missing: reinstall matplotlib, whose wheel brings it")

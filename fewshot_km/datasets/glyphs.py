@@ -5,9 +5,9 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 
@@ -52,7 +52,7 @@ def glyphs(data_root: Path) -> Dataset:  # noqa: ARG001 - nothing is fetched
     if bank.digest != GLYPHS_DIGEST:
         warnings.warn(
             f"the data set 'glyphs' has digest {bank.digest[:12]} here and {GLYPHS_DIGEST[:12]} elsewhere: "
-            f"matplotlib {matplotlib.__version__} brings other fonts than {GLYPHS_MATPLOTLIB}, "
+            f"matplotlib {version('matplotlib')} brings other fonts than {GLYPHS_MATPLOTLIB}, "
             "so results on it are not comparable with other machines'",
             stacklevel=2,
         )
@@ -94,7 +94,7 @@ def draw_bank(names: Sequence[str]) -> ImageBank:
 def draw_class(name: str, faces: Sequence[Outline]) -> npt.NDArray[np.uint8]:
     """The class's drawings, uint8 [DRAWINGS, 1, 28, 28], from its outlines in all faces that have it."""
     if not faces:
-        raise DataError(f"no font of matplotlib {matplotlib.__version__} draws the class '{name}' of 'glyphs'")
+        raise DataError(f"no font of matplotlib {version('matplotlib')} draws the class '{name}' of 'glyphs'")
     # faces are drawn in turn; which of them come twice differs between classes
     first = int(uniform_numbers(f"glyphs {GLYPHS_VERSION} {name}")[0] * len(faces))
     numbers = [uniform_numbers(f"glyphs {GLYPHS_VERSION} {name} {i}").tolist() for i in range(DRAWINGS)]

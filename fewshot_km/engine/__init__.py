@@ -10,27 +10,15 @@ compilation   the outer gradient as one compiled program
 fast          operations for one task at a time on a CPU
 operations    how they, and others, are put under any network
 agreement     whether those that stand for a formula of ours still compute it
+
+These need torch, and are imported when one of their names is first asked for. The others do not:
+
+names              what command lines call the executions
+history            what is known of an iteration, and of the iterations up to a validation
+launching          whether this process is one of several
+checkpoint_header  how far a checkpoint has come
 """
 
-from fewshot_km.engine.choice import Choice, choose_engine
-from fewshot_km.engine.engine import Engine, OuterStep
-from fewshot_km.engine.evaluate import evaluate
-from fewshot_km.engine.executions import EXECUTIONS
-from fewshot_km.engine.meta_train import HistoryRow, MetaTraining, OuterLoop, Progress, TrainingState, meta_train
-from fewshot_km.engine.ranks import Ranks
+import lazy_loader
 
-__all__ = [
-    "EXECUTIONS",
-    "Choice",
-    "Engine",
-    "HistoryRow",
-    "MetaTraining",
-    "OuterLoop",
-    "OuterStep",
-    "Progress",
-    "Ranks",
-    "TrainingState",
-    "choose_engine",
-    "evaluate",
-    "meta_train",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,14 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fewshot_km.datasets.storage import write_bytes
-from fewshot_km.engine.meta_train import Best, HistoryRow, TrainingState
+from fewshot_km.engine.checkpoint_header import VERSION, DamagedCheckpointError, read_header
+from fewshot_km.engine.history import HistoryRow
+from fewshot_km.engine.meta_train import Best, TrainingState
 from fewshot_km.learners.base import Params
-
-VERSION = "1"  # raise it with any change of what is written; files of another version are not read
-
-
-class DamagedCheckpointError(Exception):
-    """A file is not a whole checkpoint of this version."""
 
 
 def save_checkpoint(path: Path, state: TrainingState, how: Mapping[str, Any]) -> None:
@@ -50,20 +46,15 @@ def save_checkpoint(path: Path, state: TrainingState, how: Mapping[str, Any]) ->
 
 def load_checkpoint(path: Path) -> tuple[TrainingState, dict[str, Any]]:
     """The state and how it came about; raises DamagedCheckpointError, or FileNotFoundError where there is none."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
+    header = read_header(path)
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedCheckpointError(" ".join(str(error).split())) from error
-    if metadata.get("version") != VERSION:
-        raise DamagedCheckpointError("it was written by another version")
-    text = metadata.get("state", "")
-    if metadata.get("digest") != _digest(tensors, text):
+    if header.digest != _digest(tensors, header.state):
         raise DamagedCheckpointError("its content is not what was written")
-    rest = json.loads(text)
+    rest = json.loads(header.state)
 
     def group(name: str) -> Params:
         return {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith(f"{name}/")}

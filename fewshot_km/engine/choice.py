@@ -15,12 +15,12 @@ from fewshot_km.engine.compilation import expected_seconds
 from fewshot_km.engine.engine import MOST_TASKS, Engine
 from fewshot_km.engine.executions import EXECUTIONS, Execution
 from fewshot_km.engine.memory import bytes_taken, free_bytes, give_back_freed_memory, keep_freed_memory
+from fewshot_km.engine.names import AUTO
 from fewshot_km.engine.ranks import Ranks
 from fewshot_km.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import ConfigError
 from fewshot_km.learners.base import Learner, Params
 
-AUTO = "auto"
 REFERENCE = "plain"
 USABLE = 0.5  # of the free memory: fragmentation, and whatever else is started meanwhile
 

@@ -109,7 +109,7 @@ def vmap_count_correct(learner: Learner, meta: Params, episode: Episode, steps: 
     return result
 
 
-EXECUTIONS = {
+EXECUTIONS: dict[str, Execution] = {
     "plain": Execution(
         "task after task; the reference that the others are tested against", plain_outer_gradient, plain_count_correct
     ),

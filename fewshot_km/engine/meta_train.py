@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from fewshot_km.engine.engine import Engine
+from fewshot_km.engine.history import HistoryRow, Progress
 from fewshot_km.episodes import EpisodeSampler
 from fewshot_km.errors import DivergenceError
 from fewshot_km.learners.base import Params
@@ -38,27 +39,6 @@ class OuterLoop:
     validate_every: int
     patience: int | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What an iteration did: its mean query loss and accuracy, and the last validation accuracy (None before it)."""
-
-    iteration: int
-    loss: float
-    accuracy: float
-    val_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """Means over the iterations since the row before, and the validation that ended them."""
-
-    iteration: int
-    train_loss: float
-    train_accuracy: float
-    val_accuracy: float
-    seconds: float
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The processes that share the tasks of a meta-batch, and what they exchange: sums, and objects of the first one."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ import torch
 import torch.distributed as dist
 
 from fewshot_km.learners.base import Params
-
-RANK, WORLD_SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"  # of a process's environment, as torchrun sets them
 
 PATIENCE = timedelta(hours=24)  # ranks wait while the first reads a data set; a dead one is noticed at once
 
@@ -69,11 +66,6 @@ def _noticing_losses() -> Iterator[None]:
         yield
     except RuntimeError as error:  # what the transport library raises, in words of its own
         raise LostRankError("a process that shares the meta-batches was lost") from error
-
-
-def launched() -> bool:
-    """Whether this process was started as one of several, by torchrun or by ourselves."""
-    return RANK in os.environ and WORLD_SIZE in os.environ
 
 
 def join(rank: int, size: int, device: torch.device, meeting: str = "env://") -> Ranks:

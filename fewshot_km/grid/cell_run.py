@@ -25,11 +25,13 @@ from fewshot_km.engine import (
     evaluate,
     meta_train,
 )
-from fewshot_km.engine.choice import AUTO, by_rule
+from fewshot_km.engine.choice import by_rule
 from fewshot_km.engine.devices import allow_tf32
+from fewshot_km.engine.names import AUTO
 from fewshot_km.engine.ranks import ALONE
 from fewshot_km.episodes import EpisodeSampler
-from fewshot_km.grid.analysis import Analysis, adaptation_seconds, analyse
+from fewshot_km.grid.analysis import adaptation_seconds, analyse
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.grid.cell_parts import Streams, delta_size, make_learner, make_streams
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.grid.plugin_use import check_sources

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.engine.choice import AUTO
+from fewshot_km.engine.names import AUTO
 from fewshot_km.engine.ranks import LostRankError
 from fewshot_km.errors import CellError, DataError, DivergenceError, FewshotError, describe_error, message_of
 from fewshot_km.grid.cell_run import CellResult, Compute, Start, run_cell
@@ -18,33 +18,17 @@ from fewshot_km.grid.environment import describe_environment
 from fewshot_km.grid.example_images import write_examples
 from fewshot_km.grid.frozen_episodes import digest_of_test
 from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.options import Way
 from fewshot_km.grid.plugin_use import say_loaded_late
 from fewshot_km.grid.stopping import OUT_OF_TIME, Stop, StoppedRun
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team
 from fewshot_km.grid.tensorboard_log import TensorBoardLog
 from fewshot_km.grid.tuning import read_tuning
-from fewshot_km.grid.unfinished import PERIOD_SECONDS, Checkpoints, UnfinishedCell, now
+from fewshot_km.grid.unfinished import Checkpoints, UnfinishedCell, now
 from fewshot_km.plugin_boundary import was_raised_in_plugin
 
 TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
-
-
-@dataclass(frozen=True)
-class Way:
-    """How cells are run, which is not part of what they are.
-
-    execution, task_chunk, tf32  see `Compute`
-    checkpoint_seconds  between checkpoints
-    retry_failed        whether cells that failed are tried again
-    """
-
-    execution: str = AUTO
-    task_chunk: int | None = None
-    tf32: bool = False
-    checkpoint_seconds: float = PERIOD_SECONDS
-    tensorboard: bool = False
-    retry_failed: bool = False  # what failed would mostly fail again
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
 """test_episodes.csv and history.csv: their lines, written and read."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import astuple, fields
 from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from fewshot_km.engine import HistoryRow
+from fewshot_km.engine.history import HistoryRow
 
 EPISODES_HEADER = "episode,accuracy"
 HISTORY_HEADER = ",".join(field.name for field in fields(HistoryRow))
@@ -17,8 +16,8 @@ LONGEST_LINE = 64  # bytes of test_episodes.csv: two numbers of at most 25 digit
 
 def episodes_csv(accuracies: npt.NDArray[np.float64]) -> str:
     """A line for each test episode: its index and accuracy."""
-    episodes = pd.DataFrame({"episode": range(len(accuracies)), "accuracy": accuracies})
-    return str(episodes.to_csv(index=False, lineterminator="\n"))
+    lines = (f"{episode},{accuracy}" for episode, accuracy in enumerate(accuracies.tolist()))
+    return "".join(f"{line}\n" for line in (EPISODES_HEADER, *lines))
 
 
 def read_episodes(text: str) -> npt.NDArray[np.float64]:
@@ -37,7 +36,8 @@ def read_episodes(text: str) -> npt.NDArray[np.float64]:
 
 def history_csv(rows: Sequence[HistoryRow]) -> str:
     """The course of meta-training, a line for each validation."""
-    return str(pd.DataFrame([asdict(row) for row in rows]).to_csv(index=False, lineterminator="\n"))
+    lines = (",".join(str(value) for value in astuple(row)) for row in rows)
+    return "".join(f"{line}\n" for line in (HISTORY_HEADER, *lines))
 
 
 def read_history(text: str) -> tuple[HistoryRow, ...]:

@@ -5,15 +5,17 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from fewshot_km.engine import Choice
-from fewshot_km.engine import Progress as Iteration
+from fewshot_km.engine.history import Progress as Iteration
 from fewshot_km.foreign_text import one_line
 from fewshot_km.grid.grid import Cell
+
+if TYPE_CHECKING:
+    from fewshot_km.engine import Choice
 
 PLAIN_PERIOD_SECONDS = 10.0  # between lines where there is no terminal: often enough to see life, short logs
 
@@ -76,7 +78,7 @@ class GridDisplay:
         """One line that stays: why nothing seems to happen."""
         self._say(cell, f"compiling the training step, up to {duration(seconds)}; it is kept for later runs")
 
-    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+    def chosen(self, cell: Cell, purpose: str, choice: "Choice") -> None:
         """One line that stays: the execution that is used, and why."""
         self._say(cell, f"{purpose} by '{choice.execution}': {choice.why}")
 
@@ -167,7 +169,7 @@ class QuietDisplay:
     def compiling(self, cell: Cell, seconds: float) -> None:
         """Nothing."""
 
-    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+    def chosen(self, cell: Cell, purpose: str, choice: "Choice") -> None:
         """Nothing."""
 
     def trained(self, cell: Cell, progress: Iteration) -> None:
@@ -221,7 +223,7 @@ class JsonDisplay:
         """An object."""
         self._write("compiling", cell, at_most_seconds=seconds)
 
-    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
+    def chosen(self, cell: Cell, purpose: str, choice: "Choice") -> None:
         """An object."""
         self._write("chosen", cell, purpose=purpose, **asdict(choice))
 

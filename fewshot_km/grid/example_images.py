@@ -10,9 +10,8 @@ from PIL import Image
 from fewshot_km.datasets import Dataset
 from fewshot_km.datasets.storage import read_text_bounded, write_bytes, write_text
 from fewshot_km.errors import DataError
-from fewshot_km.grid.analysis import EXAMPLES
+from fewshot_km.grid.analysis_file import EXAMPLES
 from fewshot_km.grid.config import CellConfig
-from fewshot_km.grid.frozen_episodes import frozen_test
 
 STEM = "test_examples"
 FACTS = f"{STEM}.json"
@@ -29,6 +28,8 @@ def write_examples(folder: Path, config: CellConfig, dataset: Dataset, episodes_
     the first query images. `episodes_digest` is that of the task's test episodes. Images that are neither grey nor
     RGB are not drawn.
     """
+    from fewshot_km.grid.frozen_episodes import frozen_test  # torch, which who reads these files does without
+
     bank, ways, shots = dataset.bank, config.task.ways, config.task.shots
     channels, height, width = bank.image_shape
     episodes = min(EXAMPLES, config.test.episodes, TALLEST // (ways * height))

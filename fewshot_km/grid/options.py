@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from fewshot_km.grid.cell_work import Way
+from fewshot_km.engine.names import AUTO
+from fewshot_km.grid.unfinished import PERIOD_SECONDS
 
 
 class Runner(StrEnum):
@@ -29,6 +30,23 @@ class Cluster:
     cpus: float = 1
     gpus: float = 0
     slurm: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Way:
+    """How cells are run, which is not part of what they are.
+
+    execution, task_chunk, tf32  see `Compute`
+    checkpoint_seconds  between checkpoints
+    retry_failed        whether cells that failed are tried again
+    """
+
+    execution: str = AUTO
+    task_chunk: int | None = None
+    tf32: bool = False
+    checkpoint_seconds: float = PERIOD_SECONDS
+    tensorboard: bool = False
+    retry_failed: bool = False  # what failed would mostly fail again
 
 
 @dataclass(frozen=True)

@@ -16,22 +16,23 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import save
 
 from fewshot_km.datasets.storage import describe_os_error, write_bytes, write_text
-from fewshot_km.engine import MetaTraining
 from fewshot_km.errors import ConfigError, DataError
-from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.grid.csv_files import episodes_csv, history_csv
 from fewshot_km.grid.grid import Cell
 from fewshot_km.grid.record import RECORD, config_digest_in, read_failure, read_record
 from fewshot_km.grid.stored_cell import ANALYSIS, EPISODES, HISTORY, WEIGHTS, StoredCell, read_folder, read_weights
 from fewshot_km.grid.unfinished import UnfinishedCell
-from fewshot_km.learners import Params
+
+if TYPE_CHECKING:
+    from fewshot_km.engine import MetaTraining
+    from fewshot_km.learners import Params
 
 State = Literal["done", "failed", "to do"]
 
@@ -84,11 +85,13 @@ class ResultStore:
         self,
         cell: Cell,
         record: Mapping[str, Any],
-        training: MetaTraining,
+        training: "MetaTraining",
         accuracies: npt.NDArray[np.float64],
         analysis: Analysis | None = None,
     ) -> None:
         """Store a finished cell in one move; results of other settings are kept beside it, under their digest."""
+        from safetensors.torch import save  # torch, which what is left here does without
+
         final = self.cell_folder(cell)
         final.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
@@ -122,7 +125,7 @@ class ResultStore:
         write_text(folder / RECORD, _to_json({**record, "files": files}))
         write_bytes(folder / ANALYSIS, content)
 
-    def weights(self, cell: Cell) -> Params:
+    def weights(self, cell: Cell) -> "Params":
         """The meta-parameters of a finished cell; raises DataError where they are gone, or not as they were written."""
         return read_weights(self._folder(cell))
 

@@ -3,20 +3,21 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from fewshot_km.datasets.storage import read_bytes_bounded
-from fewshot_km.engine import HistoryRow
+from fewshot_km.engine.history import HistoryRow
 from fewshot_km.errors import DataError
-from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.grid.csv_files import LONGEST_LINE, read_episodes, read_history
 from fewshot_km.grid.record import RECORD, Record, read_record
-from fewshot_km.learners import Params
+
+if TYPE_CHECKING:
+    from fewshot_km.learners import Params
 
 Name = Literal["test_episodes.csv", "history.csv", "weights.safetensors", "analysis.json"]
 EPISODES, HISTORY, WEIGHTS, ANALYSIS = get_args(Name)
@@ -49,8 +50,10 @@ def read_folder(folder: Path) -> StoredCell:
     return StoredCell(record, _accuracies(folder, record), _analysis(folder, record), _history(folder, record))
 
 
-def read_weights(folder: Path) -> Params:
+def read_weights(folder: Path) -> "Params":
     """The meta-parameters in the folder of a finished cell; raises DataError where they are gone, or others."""
+    from safetensors.torch import load_file  # torch, which what is left here does without
+
     path, known = folder / WEIGHTS, read_record(folder / RECORD).get("files", {}).get(WEIGHTS)
     mend = f"put back the one that was written with it, or delete {folder} and run the cell"
     try:

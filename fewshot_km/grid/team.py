@@ -19,18 +19,8 @@ from urllib.parse import unquote, urlsplit
 import torch
 
 from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.engine.ranks import (
-    ALONE,
-    LOCAL_RANK,
-    RANK,
-    WORLD_SIZE,
-    LostRankError,
-    Ranks,
-    join,
-    launched,
-    leave,
-    own_device,
-)
+from fewshot_km.engine.launching import LOCAL_RANK, RANK, WORLD_SIZE, launched
+from fewshot_km.engine.ranks import ALONE, LostRankError, Ranks, join, leave, own_device
 from fewshot_km.errors import ConfigError, DivergenceError
 from fewshot_km.grid.cell_run import Compute, KeepsNothing, Silent, Start, run_cell
 from fewshot_km.grid.config import CellConfig
@@ -227,11 +217,6 @@ class Team:
 
 # local processes meet on the loopback device, wherever the host's name leads
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}
-
-
-def follows() -> bool:
-    """Whether this process was started to follow rank 0."""
-    return launched() and int(os.environ[RANK]) > 0
 
 
 def follow(data_root: Path, device: torch.device) -> None:

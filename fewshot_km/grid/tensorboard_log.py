@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from fewshot_km.engine import HistoryRow, Progress
+from fewshot_km.engine.history import HistoryRow, Progress
 from fewshot_km.errors import ConfigError
 
 

@@ -17,18 +17,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from fewshot_km.datasets.storage import read_text_bounded, write_text
-from fewshot_km.engine import HistoryRow, TrainingState
-from fewshot_km.engine.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
+from fewshot_km.engine.checkpoint_header import DamagedCheckpointError, Reached, read_reached
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.grid.csv_files import history_csv
 from fewshot_km.grid.record import MOST_BYTES
 from fewshot_km.grid.stopping import Stop, StoppedRun
 from fewshot_km.json_text import parse_json
+
+if TYPE_CHECKING:
+    from fewshot_km.engine import HistoryRow, TrainingState
 
 CLAIM, OWNER = "claim", "owner.json"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
@@ -84,11 +86,13 @@ class UnfinishedCell:
         except (DataError, ValueError, KeyError, TypeError):
             return "another process"
 
-    def load(self, warn: Callable[[str], None]) -> tuple[TrainingState, dict[str, Any]] | None:
+    def load(self, warn: Callable[[str], None]) -> "tuple[TrainingState, dict[str, Any]] | None":
         """The last state that was kept, and how it came about; None where there is none.
 
         A damaged checkpoint falls back to the one before, and `warn` hears of it.
         """
+        from fewshot_km.engine.checkpoint import load_checkpoint  # torch
+
         for name in (CHECKPOINT, PREVIOUS):
             try:
                 return load_checkpoint(self.folder / name)
@@ -100,23 +104,25 @@ class UnfinishedCell:
                 warn(f"{name} is damaged ({error}; kept as {kept.name}): going on with the one before, if any")
         return None
 
-    def save(self, state: TrainingState, how: Mapping[str, Any]) -> None:
+    def save(self, state: "TrainingState", how: Mapping[str, Any]) -> None:
         """Keep a state; the one kept before becomes the previous one. Raises OSError where it cannot be written."""
+        from fewshot_km.engine.checkpoint import save_checkpoint  # torch
+
         new = self.folder / "next.safetensors"
         save_checkpoint(new, state, how)
         with suppress(FileNotFoundError):
             (self.folder / CHECKPOINT).replace(self.folder / PREVIOUS)
         new.replace(self.folder / CHECKPOINT)
 
-    def write_history(self, rows: Sequence[HistoryRow]) -> None:
+    def write_history(self, rows: Sequence["HistoryRow"]) -> None:
         """Let the training be watched while it runs."""
         write_text(self.folder / "history.csv", history_csv(rows))
 
-    def look(self) -> TrainingState | None:
-        """The last state that was kept, without a word on damage."""
+    def look(self) -> Reached | None:
+        """How far the last state that was kept has come; tensors are not looked at, and there is no word on damage."""
         for name in (CHECKPOINT, PREVIOUS):
             with suppress(FileNotFoundError, DamagedCheckpointError):
-                return load_checkpoint(self.folder / name)[0]
+                return read_reached(self.folder / name)
         return None
 
     def is_claimed(self) -> bool:
@@ -169,7 +175,7 @@ class Checkpoints:
                 self.save()
                 raise
 
-    def pause(self, state: Callable[[], TrainingState]) -> None:
+    def pause(self, state: "Callable[[], TrainingState]") -> None:
         """Keep the state, if it is time to; raises StoppedRun."""
         self._state = state
         if time.monotonic() - self._last >= self._period:

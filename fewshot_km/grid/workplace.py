@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from fewshot_km.engine import Progress
 from fewshot_km.engine.devices import choose_device
+from fewshot_km.engine.history import Progress
 from fewshot_km.engine.ranks import own_device
-from fewshot_km.grid.cell_work import CellWorker, Outcome, Way
+from fewshot_km.grid.cell_work import CellWorker, Outcome
 from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.options import Way
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.team import Team, choose_devices

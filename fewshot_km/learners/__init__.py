@@ -1,19 +1,10 @@
-"""Meta-learning algorithms: one inner loop, and for each learner an answer to "which parameters adapt?"."""
+"""Meta-learning algorithms: one inner loop, and for each learner an answer to "which parameters adapt?".
 
-from fewshot_km.learners.anil import ANIL
-from fewshot_km.learners.base import LEARNERS, GradientLearner, InnerLoop, Learner, Params, build_learner, register
-from fewshot_km.learners.km_maml import KMMAML
-from fewshot_km.learners.maml import MAML
+Names and options are in `registered`. Everything else needs torch, and is imported when it is first asked for.
+"""
 
-__all__ = [
-    "ANIL",
-    "KMMAML",
-    "LEARNERS",
-    "MAML",
-    "GradientLearner",
-    "InnerLoop",
-    "Learner",
-    "Params",
-    "build_learner",
-    "register",
-]
+import lazy_loader
+
+from fewshot_km.learners import registered  # noqa: F401 - importing registers
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,12 +6,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from fewshot_km.learners.base import GradientLearner, Params, register
+from fewshot_km.learners.base import GradientLearner, Params
 from fewshot_km.networks.base import Network
 from fewshot_km.networks.exact import is_exactly
 
 
-@register("anil")
 class ANIL(GradientLearner):
     """ANIL: only the head adapts."""
 

@@ -2,8 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from fewshot_km.errors import PluginError
-from fewshot_km.registry import Registry
+from fewshot_km.learners.registered import LEARNERS, InnerLoop
 
 Params = dict[str, Tensor]
 """Tensors by flat dotted names, as `nn.Module.named_parameters()` gives them."""
@@ -36,25 +35,6 @@ class Learner(Protocol):
 
     def predict(self, meta: Params, delta: Params, x: Tensor) -> Tensor:
         """Logits [M, N] of images x [M, C, H, W]."""
-
-
-@dataclass(frozen=True)
-class InnerLoop:
-    """Adaptation by gradient descent on the mean cross-entropy of the support set.
-
-    lr     inner learning rate. On the *mean* loss: rates stated for a loss summed over ways are N times smaller
-    order  "second" differentiates through the inner steps; "first" treats their gradients as constants
-    """
-
-    lr: float
-    order: Literal["first", "second"] = "second"  # what MAML, ANIL and KM report unless they say otherwise
-
-
-LearnerFactory = Callable[..., Learner]
-"""(make_network, inner, **options) -> learner."""
-
-LEARNERS: Registry[LearnerFactory] = Registry("learner", "learners", given=2)
-register = LEARNERS.register
 
 
 class GradientLearner(ABC):

@@ -11,16 +11,15 @@ from torch import Tensor
 
 from fewshot_km.episodes import Episode
 from fewshot_km.errors import ContractError
-from fewshot_km.learners.base import LEARNERS, Learner, Params
+from fewshot_km.learners.base import Learner, Params
 from fewshot_km.learners.modes import evaluating
 
 
 def say_learner(learner: object) -> str:
-    """A learner of ours by its name, another one by its class and file."""
+    """A learner of ours by its class, another one by its class and file."""
     kind = type(learner)
     if kind.__module__.split(".")[0] == __name__.split(".")[0]:
-        name = next((name for name in LEARNERS if LEARNERS.get(name) is kind), kind.__qualname__)
-        return f"learner '{name}'"
+        return f"learner '{kind.__qualname__}'"
     try:
         return f"{kind.__qualname__} in {inspect.getfile(kind)}"
     except (TypeError, OSError):  # a class without a file

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from fewshot_km.learners.base import GradientLearner, InnerLoop, NetworkFactory, register
+from fewshot_km.learners.base import GradientLearner, NetworkFactory
+from fewshot_km.learners.registered import KM_NORM_AFFINE, InnerLoop
 from fewshot_km.modulation import modulate, modulator_names
-from fewshot_km.networks.norms import AffineChoice, norm_parameter_names
+from fewshot_km.networks.norms import norm_parameter_names
+from fewshot_km.networks.registered import AffineChoice
 
 
-@register("km-maml")
 class KMMAML(GradientLearner):
     """KM-MAML: kernel modulators and the head adapt; the outer loop trains the kernels too.
 
@@ -17,10 +18,7 @@ class KMMAML(GradientLearner):
     """
 
     def __init__(
-        self,
-        make_network: NetworkFactory,
-        inner: InnerLoop,
-        norm_affine: AffineChoice = "full",  # the paper counts scale and shift among what a task stores
+        self, make_network: NetworkFactory, inner: InnerLoop, norm_affine: AffineChoice = KM_NORM_AFFINE
     ) -> None:
         self.norm_affine = norm_affine
         super().__init__(make_network, inner)

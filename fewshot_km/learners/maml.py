@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from fewshot_km.learners.base import GradientLearner, InnerLoop, NetworkFactory, register
-from fewshot_km.networks.norms import AffineChoice, norm_parameter_names
+from fewshot_km.learners.base import GradientLearner, NetworkFactory
+from fewshot_km.learners.registered import MAML_NORM_AFFINE, InnerLoop
+from fewshot_km.networks.norms import norm_parameter_names
+from fewshot_km.networks.registered import AffineChoice
 
 
-@register("maml")
 class MAML(GradientLearner):
     """MAML: the whole network adapts.
 
@@ -14,10 +15,7 @@ class MAML(GradientLearner):
     """
 
     def __init__(
-        self,
-        make_network: NetworkFactory,
-        inner: InnerLoop,
-        norm_affine: AffineChoice = "none",  # MAML's code trains the norm's shift in the outer loop only
+        self, make_network: NetworkFactory, inner: InnerLoop, norm_affine: AffineChoice = MAML_NORM_AFFINE
     ) -> None:
         self.norm_affine = norm_affine
         super().__init__(make_network, inner)

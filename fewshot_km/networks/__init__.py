@@ -1,6 +1,10 @@
-"""Backbones and heads: plain modules, found by name."""
+"""Backbones and heads: plain modules, found by name.
 
-from fewshot_km.networks import conv4
-from fewshot_km.networks.base import NETWORKS, Network, build_network
+Names and options are in `registered`. Everything else needs torch, and is imported when it is first asked for.
+"""
 
-__all__ = ["NETWORKS", "Network", "build_network", "conv4"]
+import lazy_loader
+
+from fewshot_km.networks import registered  # noqa: F401 - importing registers
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

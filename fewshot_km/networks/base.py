@@ -1,18 +1,13 @@
 """A network is a backbone and a linear head; backbones are found by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.registry import Registry
-
-BackboneFactory = Callable[..., nn.Module]
-"""(image_shape, **options) -> module that maps images [M, C, H, W] to features [M, F]."""
-
-NETWORKS: Registry[BackboneFactory] = Registry("network", "networks", given=1)
+from fewshot_km.networks.registered import NETWORKS
 
 
 class Network(nn.Module):

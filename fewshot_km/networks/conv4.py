@@ -1,17 +1,13 @@
 """The four-convolution network of Vinyals et al. 2016 in the two forms that MAML used (Finn et al. 2017)."""
 
 from itertools import pairwise
-from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fewshot_km.errors import ConfigError
-from fewshot_km.networks.base import NETWORKS
 from fewshot_km.networks.conv_norm import conv_norm_relu, is_written_out
-from fewshot_km.networks.norms import NormMode, make_norm
-
-Downsampling = Literal["stride", "pool"]
+from fewshot_km.networks.norms import make_norm
+from fewshot_km.networks.registered import Downsampling, NormMode
 
 
 class ConvBlock(nn.Module):
@@ -45,30 +41,3 @@ class Conv4(nn.Module):
         """[M, C, H, W] -> [M, F]: F = filters (stride), or filters x H/16 x W/16 (pool)."""
         x = self.blocks(x)
         return x.mean((2, 3)) if self.average else x.flatten(1)
-
-
-@NETWORKS.register("conv4")
-def conv4(
-    image_shape: tuple[int, int, int],
-    filters: int = 64,  # MAML's Omniglot network; its mini-ImageNet network has 32
-    downsampling: Downsampling = "stride",  # "pool" is MAML's mini-ImageNet network
-    norm: NormMode = "batch",  # what MAML and its followers used
-) -> nn.Module:
-    """Four 3x3 convolutions (MAML): strided with a mean at the end, or max-pooled and flattened.
-
-    Weights start as torch's layers start them, uniform within 1/sqrt(fan-in). Xavier's wider start, which has the same
-    function under batch norm, meta-trains more slowly: Adam's steps are smaller beside larger kernels.
-
-    28x28x1, 64 filters, stride -> 64 features; 84x84x3, 32 filters, pool -> 800 features.
-    Raises ConfigError for an unknown value or images too small to be halved four times.
-    """
-    channels, height, width = image_shape
-    if downsampling not in get_args(Downsampling):
-        raise ConfigError(f"unknown downsampling '{downsampling}'; known: {', '.join(get_args(Downsampling))}")
-    if isinstance(filters, bool) or not isinstance(filters, int) or filters < 1:
-        raise ConfigError(f"conv4 needs a positive whole number of filters, not {filters!r}")
-    if downsampling == "pool" and min(height, width) < 16:
-        raise ConfigError(
-            f"conv4 halves its input four times: {height}x{width} images are too small, 16x16 is the least"
-        )
-    return Conv4(channels, filters, downsampling, norm)

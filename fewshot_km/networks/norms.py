@@ -1,15 +1,14 @@
 """Normalisation layers by mode. The mode is part of the protocol: tables print it."""
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from fewshot_km.errors import ConfigError
-
-NormMode = Literal["batch", "group"]
+from fewshot_km.networks.registered import AffineChoice, NormMode
 
 CHANNELS_PER_GROUP = 8
 """Channels that share statistics in mode `group`: 8 of 64 is the proportion of Wu & He 2018 (32 groups of 256)."""
@@ -31,9 +30,6 @@ def make_norm(mode: str, channels: int) -> nn.Module:
         return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
     raise ConfigError(f"unknown norm '{mode}'; known norms: {', '.join(get_args(NormMode))}")
 
-
-AffineChoice = Literal["full", "bias", "none"]
-"""Which norm parameters an inner loop adapts: scale and shift, shift only, or neither."""
 
 _NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # the first: instance norm, too
 _SCALES, _SHIFTS = ("weight", "gamma", "scale"), ("bias", "beta", "shift")

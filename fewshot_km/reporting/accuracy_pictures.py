@@ -5,8 +5,9 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from fewshot_km.reporting.chance_lines import CHANCE, draw_chance
 from fewshot_km.reporting.picture import Picture
-from fewshot_km.reporting.picture_layout import panels, panels_of_rows
+from fewshot_km.reporting.picture_layout import PANELS, panels, panels_of_rows
 from fewshot_km.reporting.picture_style import (
     GREY,
     MethodStyle,
@@ -21,7 +22,7 @@ from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.table import NOTHING
 
 
-def draw_accuracies(report: Report) -> Picture:
+def draw_accuracies(report: Report, abreast: int = PANELS) -> Picture:
     """A row for each method and a panel for each task; below ours, hollow, what papers report of the task."""
     results = report.results
     tasks = [task for task in results.tasks if results.of_task(task)]
@@ -30,7 +31,7 @@ def draw_accuracies(report: Report) -> Picture:
     papers = [row for row in published_rows() if any(row.accuracies.get(name) for name in published.values())]
     names = [*results.methods, *(f"{row.method} ({row.source})" for row in papers)]
     titles = [task_title(results, task) for task in tasks]
-    figure, axes, places = panels_of_rows(titles, names, accuracy_words(report))
+    figure, axes, places = panels_of_rows(titles, names, accuracy_words(report), abreast=abreast)
     ours, theirs = places[: len(results.methods)], places[len(results.methods) :]
     for task, one in zip(tasks, axes, strict=True):
         for y, method in zip(ours, results.methods, strict=True):
@@ -46,10 +47,12 @@ def draw_accuracies(report: Report) -> Picture:
                 mean, spread = pair
                 whisker(one, (mean - spread, mean + spread), y, color=GREY, linestyle=(0, (2, 1.5)))
                 one.plot(mean, y, "o", color=GREY, markerfacecolor="white", label="_published")
+        draw_chance(one, results, task, upright=False)
         if papers:
             one.axhspan((ours[-1] + theirs[0]) / 2, one.get_ylim()[0], color="0.96", zorder=0)
         one.margins(x=0.1)
     caption = "Dots: mean accuracy, in percent of the query images; each task has its own scale. "
+    caption += f"{CHANCE} "
     caption += whisker_text(report) + state_text(results)
     if papers:
         kinds = "; ".join({row.source: f"{row.source}: {row.plus_minus}" for row in papers}.values())
@@ -57,7 +60,7 @@ def draw_accuracies(report: Report) -> Picture:
     return Picture("accuracy", "Accuracy by task", caption, figure)
 
 
-def draw_parameters(report: Report) -> Picture | None:
+def draw_parameters(report: Report, abreast: int = PANELS) -> Picture | None:
     """Accuracy against the parameters adapted to a task, a panel for each task; None where no record counts them."""
     results, styles = report.results, method_styles(report.results.methods)
     counted = {
@@ -70,17 +73,20 @@ def draw_parameters(report: Report) -> Picture | None:
         return None
     entries = method_entries(styles, [method for _, method in counted], linestyle="none")
     titles = [task_title(results, task) for task in tasks]
-    figure, axes = panels(titles, 1.35, "parameters adapted to a task (log scale)", accuracy_words(report), entries)
+    x_label = "parameters adapted to a task (log scale)"
+    figure, axes = panels(titles, 1.35, x_label, accuracy_words(report), entries, abreast)
     for task, one in zip(tasks, axes, strict=True):
         counts = {method: count for (of, method), count in counted.items() if of == task}
         one.set_xscale("log")
         for method, count in counts.items():
             _draw_accuracy(one, report, task, method, count, styles[method], upright=True)
+        draw_chance(one, results, task)
         _decades(one, min(counts.values()) / 2, max(counts.values()) * 2)
         one.yaxis.set_major_locator(MaxNLocator(5))
         one.grid()
         one.margins(y=0.12)
     caption = "Accuracy against the number of parameters that are adapted to one task, and stored for it. "
+    caption += f"{CHANCE} "
     caption += whisker_text(report) + state_text(results)
     return Picture("parameters", "Accuracy and adapted parameters", caption, figure)
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from fewshot_km.reporting.comparisons import Contrast, Ranking
 from fewshot_km.reporting.picture import Picture
-from fewshot_km.reporting.picture_layout import COLUMN, EDGE, LINE, WIDTH, blank, panels_of_rows
+from fewshot_km.reporting.picture_layout import COLUMN, EDGE, LINE, PANELS, WIDTH, blank, panels_of_rows
 from fewshot_km.reporting.picture_style import method_styles, whisker
 from fewshot_km.reporting.picture_text import label, text_width
 from fewshot_km.reporting.picture_words import task_title
@@ -23,7 +23,7 @@ SIDE = 1.9  # the widest that names may be
 LONGEST = COLUMN  # the axis
 
 
-def draw_differences(report: Report) -> Picture | None:
+def draw_differences(report: Report, abreast: int = PANELS) -> Picture | None:
     """A forest plot: a row for each pair of methods and a panel for each task; None where there is no pair."""
     contrasts, results = report.contrasts.all, report.results
     if not contrasts:
@@ -33,7 +33,7 @@ def draw_differences(report: Report) -> Picture | None:
     names = [f"{first} − {second}" for first, second in pairs]
     x_label = "difference in points, 95 % interval; right of 0 the first is better"
     titles = [task_title(results, task) for task in tasks]
-    figure, axes, places = panels_of_rows(titles, names, x_label, _entries(contrasts))
+    figure, axes, places = panels_of_rows(titles, names, x_label, _entries(contrasts), abreast)
     for task, one in zip(tasks, axes, strict=True):
         one.axvline(0, color="black", linewidth=0.8, zorder=1, label="_zero")
         for contrast in contrasts:

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from fewshot_km.grid import StoredCell
+from fewshot_km.reporting.chance_lines import CHANCE, draw_chance
 from fewshot_km.reporting.grid_results import Score
 from fewshot_km.reporting.intervals import kind_note
 from fewshot_km.reporting.picture import Picture
-from fewshot_km.reporting.picture_layout import panels
+from fewshot_km.reporting.picture_layout import PANELS, panels
 from fewshot_km.reporting.picture_style import (
     GREY,
     MethodStyle,
@@ -40,6 +42,7 @@ STEP_MARKS: dict[str, dict[str, Any]] = {
 }
 FEWEST_SEEDS_FOR_A_BAND = 3  # fewer are drawn each by itself
 SIDE_BY_SIDE = 0.02  # inches from a method's points to the next one's, which would hide them
+DIGIT = 0.062  # inches of a digit beside an axis
 MOST_POINTS = 120  # of a curve: a panel is 120 points of paper wide
 INTERVALS: dict[Kind, Callable[[Array], Interval]] = {
     "episodes": episode_interval,
@@ -49,7 +52,7 @@ INTERVALS: dict[Kind, Callable[[Array], Interval]] = {
 }
 
 
-def draw_learning(report: Report) -> Picture | None:
+def draw_learning(report: Report, abreast: int = PANELS) -> Picture | None:
     """Validation accuracy over the iterations, a panel for each task; None where no history was kept."""
     results, styles = report.results, method_styles(report.results.methods)
     histories = {key: _histories(score) for key, score in results.scores.items() if _histories(score)}
@@ -58,16 +61,18 @@ def draw_learning(report: Report) -> Picture | None:
         return None
     entries = method_entries(styles, [method for _, method in histories])
     titles = [task_title(results, task) for task in tasks]
-    figure, axes = panels(titles, 1.5, "iterations of meta-training", "validation accuracy %", entries)
+    figure, axes = panels(titles, 1.5, "iterations of meta-training", "validation accuracy %", entries, abreast)
     for task, one in zip(tasks, axes, strict=True):
         for (of, method), curves in histories.items():
             if of == task:
                 _draw_learning(one, curves, styles[method], results.methods.index(method) / len(results.methods))
+        draw_chance(one, results, task)
         one.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         in_thousands(one)
         one.grid(axis="y")
     counts = {len(curves) for curves in histories.values()}
     caption = "Accuracy on validation episodes, in percent of their query images, over the iterations of meta-training."
+    caption += f" {CHANCE}"
     if max(counts) >= FEWEST_SEEDS_FOR_A_BAND:
         seeds = " or ".join(str(n) for n in sorted(counts) if n >= FEWEST_SEEDS_FOR_A_BAND)
         caption += f" Line and band: mean, and least to greatest, of {seeds} seeds, as far as all of them went."
@@ -110,7 +115,7 @@ def _marks(style: MethodStyle, points: int, shift: float) -> dict[str, Any]:
     return {"marker": style.marker, "markersize": 3.5, "markevery": (int(shift * every), every)}
 
 
-def draw_inner_steps(report: Report) -> Picture | None:
+def draw_inner_steps(report: Report, abreast: int = PANELS) -> Picture | None:
     """Accuracy over inner steps on validation episodes, a panel for each task; None where no cell was asked."""
     results, styles = report.results, method_styles(report.results.methods)
     found = {key: curve for key, score in results.scores.items() if (curve := _by_steps(score))}
@@ -122,19 +127,21 @@ def draw_inner_steps(report: Report) -> Picture | None:
     entries += [
         (Line2D([], [], marker="o", linestyle="none", color=GREY, **look), what) for what, look in STEP_MARKS.items()
     ]
-    figure, axes = panels(titles, 1.5, "inner steps", "validation accuracy %", entries)
+    figure, axes = panels(titles, 1.5, "inner steps", "validation accuracy %", entries, abreast)
     drawn: list[Interval] = []
     for task, one in zip(tasks, axes, strict=True):
         asked = sorted({steps for (of, _), curve in found.items() if of == task for steps in curve})
-        one.set_xticks(range(len(asked)), [str(steps) for steps in asked])
+        inch = _steps_axis(one, asked, figure)
+        near = min(np.diff(asked), default=1) * inch
+        beside = min(SIDE_BY_SIDE, near / 2 / len(results.methods))
         for (of, method), curve in found.items():
             if of == task:
-                aside = SIDE_BY_SIDE * (results.methods.index(method) - (len(results.methods) - 1) / 2)
+                aside = beside * (results.methods.index(method) - (len(results.methods) - 1) / 2)
                 before = len(one.lines)
-                places = {steps: asked.index(steps) for steps in curve}
-                drawn += _draw_steps(one, curve, places, results.scores[of, method], styles[method], report.kind)
+                drawn += _draw_steps(one, curve, results.scores[of, method], styles[method], report.kind)
                 for line in one.lines[before:]:
                     line.set_transform(one.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans))
+        draw_chance(one, results, task)
         one.grid(axis="y")
         one.margins(y=0.1)
     with_ends = [interval for interval in drawn if interval.low is not None]
@@ -143,8 +150,8 @@ def draw_inner_steps(report: Report) -> Picture | None:
     caption = (
         "Mean accuracy on validation episodes, in percent of their query images, after so many inner steps. Hollow: "
         "the steps of meta-training; filled: those of the test; half filled: both. The steps may be chosen by these "
-        f"curves: test episodes have no part in them. The steps that were asked stand evenly, and methods a "
-        f"little aside of one another. Whiskers, {whiskers}"
+        f"curves: test episodes have no part in them. Methods stand a little aside of one another. "
+        f"{CHANCE} Whiskers, {whiskers}"
     )
     return Picture("inner-steps", "Accuracy and inner steps", caption + state_text(results), figure)
 
@@ -160,22 +167,34 @@ def _asked(stored: StoredCell) -> dict[int, tuple[float, ...]]:
     return {one.steps: one.accuracies for one in stored.analysis.inner_steps} if stored.analysis else {}
 
 
-def _draw_steps(
-    axes: Axes, curve: dict[int, Array], places: dict[int, int], score: Score, style: MethodStyle, kind: Kind
-) -> list[Interval]:
+def _steps_axis(axes: Axes, asked: Sequence[int], figure: Figure) -> float:
+    """Lay out an axis to scale, with a number at each of the steps that has room for one; inches of a step."""
+    low, high = asked[0], asked[-1]
+    around = 0.05 * (high - low) or 0.5
+    axes.set_xlim(low - around, high + around)
+    inch = axes.get_position().width * figure.get_figwidth() / (high - low + 2 * around)
+    ticks = [high]
+    for steps in reversed(asked[:-1]):
+        if (ticks[-1] - steps) * inch >= DIGIT * (len(str(ticks[-1])) + len(str(steps)) + 1) / 2:
+            ticks.append(steps)
+    ticks.reverse()
+    axes.set_xticks(ticks, [str(steps) for steps in ticks])
+    axes.set_xticks(asked, minor=True)
+    return inch
+
+
+def _draw_steps(axes: Axes, curve: dict[int, Array], score: Score, style: MethodStyle, kind: Kind) -> list[Interval]:
     means = {steps: 100 * float(accuracies.mean()) for steps, accuracies in curve.items()}
-    x = [places[steps] for steps in means]
-    axes.plot(x, list(means.values()), color=style.colour, linestyle=style.line, label="_mean")
+    axes.plot(list(means), list(means.values()), color=style.colour, linestyle=style.line, label="_mean")
     intervals = [INTERVALS[kind](accuracies) for accuracies in curve.values()]
     for steps, interval in zip(curve, intervals, strict=True):
         if interval.low is not None and interval.high is not None:
             ends = (100 * interval.low, 100 * interval.high)
-            whisker(axes, ends, places[steps], upright=True, color=style.colour, linewidth=0.8, markersize=3)
+            whisker(axes, ends, steps, upright=True, color=style.colour, linewidth=0.8, markersize=3)
     assert score.config is not None
     trained, tested = score.config.inner.train_steps, score.config.inner.test_steps
     training, test, both = STEP_MARKS
     for steps, what in ({trained: training, tested: test} if trained != tested else {tested: both}).items():
         if steps in means:
-            place = (places[steps], means[steps])
-            axes.plot(*place, style.marker, color=style.colour, label=f"_{what}", **STEP_MARKS[what])
+            axes.plot(steps, means[steps], style.marker, color=style.colour, label=f"_{what}", **STEP_MARKS[what])
     return intervals

@@ -9,7 +9,7 @@ import numpy as np
 
 from fewshot_km.errors import DataError
 from fewshot_km.grid import Cell, Grid, ResultStore, StoredCell
-from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.grid.config import CellConfig
 from fewshot_km.reporting.others import TestedEpisodes, read_others
 from fewshot_km.reporting.statistics import Array

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from fewshot_km.grid.analysis import Kernels, LayerKernels
+from fewshot_km.grid.analysis_file import Kernels, LayerKernels
 from fewshot_km.reporting.grid_results import GridResults
 from fewshot_km.reporting.picture import Picture
 from fewshot_km.reporting.picture_layout import WIDTH, blank

@@ -27,26 +27,41 @@ SYMBOL = 0.45  # of a legend's entry, beside its text
 
 
 def panels(
-    titles: Sequence[str], height: float, x_label: str, y_label: str, entries: Sequence[tuple[Line2D, str]] = ()
+    titles: Sequence[str],
+    height: float,
+    x_label: str,
+    y_label: str,
+    entries: Sequence[tuple[Line2D, str]] = (),
+    abreast: int = PANELS,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each title, `height` inches high with numbers on its left, and a legend below."""
-    rows, _ = _rows_and_columns(len(titles))
+    """A figure with a panel for each title, `height` inches high with numbers on its left, and a legend below.
+
+    `abreast`: the most panels side by side; where they all stand in one column, the figure has a column's width.
+    """
+    rows, _ = _rows_and_columns(len(titles), abreast)
     y_text = label(y_label, rows * (height + TITLE) + (rows - 1) * TICKS, 8)
     left = NUMBERS + LABEL + LINE * y_text.count("\n")
-    return _layout(titles, height, left, NUMBERS, x_label, y_text, entries)
+    return _layout(titles, height, left, NUMBERS, x_label, y_text, entries, abreast)
 
 
 def panels_of_rows(
-    titles: Sequence[str], names: Sequence[str], x_label: str, entries: Sequence[tuple[Line2D, str]] = ()
+    titles: Sequence[str],
+    names: Sequence[str],
+    x_label: str,
+    entries: Sequence[tuple[Line2D, str]] = (),
+    abreast: int = PANELS,
 ) -> tuple[Figure, list[Axes], list[float]]:
-    """A figure with a panel for each title, in inches downwards, and where its rows are, each with its name."""
+    """A figure with a panel for each title, in inches downwards, and where its rows are, each with its name.
+
+    `abreast` is as for `panels`.
+    """
     texts = [label(name, NAMES) for name in names]
     heights = [ROW + LINE * text.count("\n") for text in texts]
     height = sum(heights)
     places = [end - own / 2 for end, own in zip(accumulate(heights), heights, strict=True)]
     left = max(map(text_width, texts)) + 0.12
-    figure, axes = _layout(titles, height, left, NARROW, x_label, "", entries)
-    _, columns = _rows_and_columns(len(titles))
+    figure, axes = _layout(titles, height, left, NARROW, x_label, "", entries, abreast)
+    _, columns = _rows_and_columns(len(titles), abreast)
     for n, one in enumerate(axes):
         one.set_ylim(height, 0)
         one.set_yticks(places, texts if n % columns == 0 else [""] * len(texts))
@@ -74,9 +89,10 @@ def _layout(
     x_label: str,
     y_text: str,
     entries: Sequence[tuple[Line2D, str]],
+    abreast: int,
 ) -> tuple[Figure, list[Axes]]:
-    full = COLUMN if len(titles) == 1 else WIDTH
-    rows, columns = _rows_and_columns(len(titles))
+    rows, columns = _rows_and_columns(len(titles), abreast)
+    full = COLUMN if columns == 1 else WIDTH
     width = (full - left - EDGE - gap * (columns - 1)) / columns
     texts = [label(title, width, 8) for title in titles]
     above = TITLE + LINE * max(text.count("\n") for text in texts)
@@ -105,9 +121,9 @@ def _layout(
     return figure, axes
 
 
-def _rows_and_columns(count: int) -> tuple[int, int]:
+def _rows_and_columns(count: int, abreast: int) -> tuple[int, int]:
     """As few rows as hold them, evenly filled: four stand two by two."""
-    rows = -(-count // PANELS)
+    rows = -(-count // abreast)
     return rows, -(-count // rows)
 
 

@@ -8,7 +8,16 @@ from fewshot_km.reporting.picture import Picture, save_pictures, svg_text
 from fewshot_km.reporting.picture_style import house_style
 from fewshot_km.reporting.report import Report
 
-__all__ = ["Picture", "draw_pictures", "save_pictures", "svg_text"]
+__all__ = ["Picture", "draw_narrow", "draw_pictures", "save_pictures", "svg_text"]
+
+PANELLED = (draw_accuracies, draw_differences, draw_parameters, draw_learning, draw_inner_steps)
+
+
+def draw_narrow(report: Report) -> list[Picture]:
+    """Pictures with panels again, their panels one under the other, for a narrow page; each has the same caption."""
+    with house_style():
+        drawn = [draw(report, 1) for draw in PANELLED]
+    return [picture for picture in drawn if picture]
 
 
 def draw_pictures(report: Report) -> list[Picture]:

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from fewshot_km.foreign_text import csv_text
 from fewshot_km.grid import Grid, ResultStore
 from fewshot_km.reporting.comparisons import Contrasts, Ranking, contrast_all, rank_methods
-from fewshot_km.reporting.frame import results_frame
 from fewshot_km.reporting.grid_results import GridResults, read_results
 from fewshot_km.reporting.intervals import Intervals
 from fewshot_km.reporting.published import CheckedClaim, check_claims
@@ -23,6 +20,9 @@ from fewshot_km.reporting.tables import (
     pairwise_table,
     ranking_table,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,16 @@ class Report:
         """What papers claim, beside what the results say."""
         return claims_table(self.claims)
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """Every number, unrounded."""
+        from fewshot_km.reporting.frame import results_frame  # pandas, which tables and pages do without
+
         return results_frame(self.results, self.intervals, self.contrasts)
 
     def csv(self) -> str:
         """The frame as CSV."""
+        from fewshot_km.csv_frames import csv_text
+
         return csv_text(self.frame())
 
 

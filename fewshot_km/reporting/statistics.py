@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # not its stats, which it imports at first use: half a second that only tables and reports need
-from scipy.special import expit, logit, ndtr, stdtrit
+import scipy  # not its parts, which it imports at first use: half a second that only tables and reports need
 
 CONFIDENCE = 0.95  # what the field reports
 EXACT_WILCOXON = 50  # scipy's own limit; its exact test of tied ranks takes seconds from a dozen differences on
@@ -109,7 +108,7 @@ def hierarchical_interval(accuracies: Array) -> Interval:
     if over_seeds.method == "exact":
         return replace(over_seeds, n=n)
     error, freedom = _two_way_error(accuracies)
-    reach = float(stdtrit(freedom, _UPPER)) * error
+    reach = float(scipy.special.stdtrit(freedom, _UPPER)) * error
     low, high, method = mean - reach, mean + reach, over_seeds.method
     if over_seeds.method == "logit" or _is_near_an_end(mean, reach) or _too_skewed(accuracies.mean(0)):
         low, high, method = *_logit_ends(mean, reach), "logit"
@@ -162,7 +161,7 @@ def sign_flip_test(differences: Array) -> float:
         return 1.0
     unit = _common_unit(np.unique(sizes))
     if unit is None and len(sizes) > MANY:
-        normal = float(2 * ndtr(-abs(differences.sum()) / np.sqrt((sizes**2).sum())))
+        normal = float(2 * scipy.special.ndtr(-abs(differences.sum()) / np.sqrt((sizes**2).sum())))
         return max(normal, SMALLEST_SIGN_FLIP_P)  # the normal distribution is no guide so far out
     if unit is None:
         flips = scipy.stats.permutation_test(
@@ -240,7 +239,8 @@ def _accuracy_interval(values: Array, is_too_skewed: Callable[[], bool]) -> Inte
 def _logit_ends(mean: float, reach: float) -> tuple[float, float]:
     """mean ± reach on the logit scale (delta method)."""
     of_logit = reach / (mean * (1 - mean))
-    return float(expit(logit(mean) - of_logit)), float(expit(logit(mean) + of_logit))
+    low, high = scipy.special.expit(scipy.special.logit(mean) + of_logit * np.array([-1, 1]))
+    return float(low), float(high)
 
 
 def _is_near_an_end(mean: float, reach: float) -> bool:
@@ -249,7 +249,7 @@ def _is_near_an_end(mean: float, reach: float) -> bool:
 
 def _t_reach(values: Array) -> float:
     n = len(values)
-    return float(stdtrit(n - 1, _UPPER) * values.std(ddof=1) / np.sqrt(n))
+    return float(scipy.special.stdtrit(n - 1, _UPPER) * values.std(ddof=1) / np.sqrt(n))
 
 
 def _t_test(differences: Array) -> float:

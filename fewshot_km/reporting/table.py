@@ -1,8 +1,10 @@
 """A table as it is meant, before Markdown, LaTeX, HTML or a terminal shows it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fewshot_km.reporting.statistics import Interval
+if TYPE_CHECKING:
+    from fewshot_km.reporting.statistics import Interval
 
 NOTHING = "–"
 
@@ -39,7 +41,7 @@ class Table:
         return [row for section in self.sections for row in section.rows]
 
 
-def spread_text(interval: Interval) -> str:
+def spread_text(interval: "Interval") -> str:
     """What stands behind the mean, in percent: "± 0.52", or "−0.31 +0.22" where the interval is not symmetric."""
     assert interval.low is not None
     assert interval.high is not None
@@ -53,7 +55,7 @@ def signed_points(difference: float) -> str:
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
-def difference_text(difference: Interval) -> str:
+def difference_text(difference: "Interval") -> str:
     """A difference of accuracies in points with its sign, and what stands behind its ±."""
     assert difference.half_width is not None
     return f"{signed_points(difference.mean)} ± {100 * difference.half_width:.2f}"
@@ -64,7 +66,7 @@ def p_text(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def range_text(share: Interval) -> str:
+def range_text(share: "Interval") -> str:
     """A share with the ends of its interval."""
     ends = "" if share.low is None else f" ({share.low:.2f} to {share.high:.2f})"
     return f"{share.mean:.2f}{ends}"

@@ -1,5 +1,7 @@
 """What comparisons, claims and ranks say, in sentences."""
 
+from collections.abc import Sequence
+
 from fewshot_km.reporting.comparisons import Contrast, Contrasts, Ranking, best_methods
 from fewshot_km.reporting.grid_results import GridResults
 from fewshot_km.reporting.published import CheckedClaim
@@ -43,6 +45,36 @@ def best_sentence(results: GridResults, contrasts: Contrasts, task: str) -> str:
     if not equals:
         return f"{said}, and every other method is significantly worse."
     return f"{said}; not significantly worse: {', '.join(equals)}."
+
+
+def headline_sentence(results: GridResults, contrasts: Contrasts) -> str:
+    """The verdict of the whole grid: on how many tasks each method has the highest mean, and with what evidence."""
+    tasks = [task for task in results.tasks if len(results.of_task(task)) > 1]
+    if not tasks:
+        return "No task has two finished methods yet: nothing to compare."
+    won: dict[str, list[bool]] = {}  # by method, of each task that it leads: whether all others are worse
+    for task in tasks:
+        best = max(results.of_task(task), key=lambda score: float(score.accuracies.mean())).method
+        won.setdefault(best, []).append(len(best_methods(results, contrasts, task)) == 1)
+    said: list[str] = []
+    for method, leads in sorted(won.items(), key=lambda item: -len(item[1])):
+        where = f"{len(leads)} of {len(tasks)} tasks"
+        if len(leads) == len(tasks):
+            where = {1: tasks[0], 2: "both tasks"}.get(len(tasks), f"all {len(tasks)} tasks")
+        verb = "has it" if said else "has the highest mean"
+        said.append(f"{method} {verb} on {where}, {_lead(leads)} above all others")
+    compares = sorted({contrast.compares for contrast in contrasts.all})
+    scope = f"{' and '.join(compares)}{'' if 'algorithms' in compares else ', not algorithms'}"
+    return f"{'; '.join(said)} (compared: {scope})."
+
+
+def _lead(leads: Sequence[bool]) -> str:
+    """How clear it is, of so many tasks."""
+    if len(leads) == 1:
+        return "significantly" if leads[0] else "but not significantly"
+    if all(leads):
+        return "each time significantly"
+    return f"on {sum(leads)} of them significantly" if any(leads) else "but never significantly"
 
 
 def claim_sentence(checked: CheckedClaim) -> str:

@@ -12,7 +12,7 @@ import torch
 from fewshot_km.engine import MetaTraining
 from fewshot_km.engine.meta_train import HistoryRow
 from fewshot_km.grid import Cell, Grid, ResultStore, load_grid
-from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.analysis_file import Analysis
 
 SMALL_GRID = """
 seeds = [0, 1]

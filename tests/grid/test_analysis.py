@@ -12,7 +12,8 @@ from fewshot_km.datasets import Dataset, load_dataset
 from fewshot_km.engine import Engine
 from fewshot_km.errors import DataError, DivergenceError
 from fewshot_km.grid import ResultStore
-from fewshot_km.grid.analysis import Analysis, adaptation_seconds, analyse, steps_asked
+from fewshot_km.grid.analysis import adaptation_seconds, analyse, steps_asked
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.grid.cell_parts import Streams, make_learner, make_streams
 from fewshot_km.grid.cell_run import CellResult, Compute, KeepsNothing, Silent, run_cell
 from fewshot_km.grid.config import CellConfig

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from fewshot_km.errors import DataError, FewshotError
 from fewshot_km.grid import Grid, ResultStore
 from fewshot_km.grid.agenda import make_agenda
-from fewshot_km.grid.analysis import Analysis, LayerKernels, StepAccuracies
+from fewshot_km.grid.analysis_file import Analysis, LayerKernels, StepAccuracies
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.record import Results, read_failure, read_record
 from tests.grid.made_up import small_grid, store_result

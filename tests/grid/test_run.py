@@ -20,7 +20,8 @@ from fewshot_km.datasets.splits import make_splits
 from fewshot_km.engine import Choice, Progress, choice
 from fewshot_km.errors import ConfigError, DataError, DivergenceError, FewshotError, PluginError, StoppedRun
 from fewshot_km.grid import Cell, ResultStore
-from fewshot_km.grid.cell_work import CellWorker, Way
+from fewshot_km.grid.cell_work import CellWorker
+from fewshot_km.grid.options import Way
 from fewshot_km.grid.run import run_grid
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.team import Team

@@ -11,7 +11,7 @@ import pytest
 
 from fewshot_km.errors import DataError
 from fewshot_km.grid import Cell, ResultStore, store
-from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.reporting.report import make_report
 from tests.grid.made_up import small_grid, store_result, without_digests
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fewshot_km.grid import Cell, Grid, ResultStore
-from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.grid.example_images import FACTS
 from fewshot_km.reporting.report import Report, make_report
 from tests.grid.made_up import small_grid, store_result

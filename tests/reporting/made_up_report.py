@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fewshot_km.grid import Cell, ResultStore
-from fewshot_km.grid.analysis import Analysis, LayerKernels, StepAccuracies
+from fewshot_km.grid.analysis_file import Analysis, LayerKernels, StepAccuracies
 from fewshot_km.reporting.report import Report, make_report
 from fewshot_km.reporting.statistics import Kind
 from tests.grid.made_up import small_grid, store_result

@@ -55,7 +55,7 @@ class Outline(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
-PICTURE = Picture("curve", f"Curve {SCRIPT}", 'of "loss"', Figure(figsize=(1, 1)))
+PICTURE = Picture("accuracy", f"Curve {SCRIPT}", 'of "loss"', Figure(figsize=(1, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,19 @@ def test_nothing_is_asked_for_from_elsewhere(page: str, outline: Outline) -> Non
     assert set(re.findall(r"url\(.{6}", page)) == {'url("data:'}
     assert not re.findall(r"https?:|@import", page)
     assert not re.findall(r"fetch|XMLHttpRequest|WebSocket|sendBeacon|import|eval|innerHTML", outline.scripts[1])
+
+
+def test_the_headline_comes_first_and_what_explains_it_is_folded(page: str, outline: Outline) -> None:
+    """Verdict, table, picture; notes and what cannot be tested are a line each until they are opened."""
+    body = page[page.index("<main>") :]
+    first = body[: body.index("</section>")]
+    assert first.index('class="verdict"') < first.index("<table") < first.index("<img")
+    tables = len(re.findall("<table data-sortable", page)) - 1  # that of the cells has no notes
+    folded = r'</table>\n</div>\n<details class="notes">\n<summary>\d+ notes?</summary>'
+    assert len(re.findall(folded, page)) == tables
+    assert not re.search(r'<details class="notes"[^>]* open', page)
+    (untested,) = re.findall(r"<summary>(\d+) claims that this grid cannot test</summary>(.*?)</details>", page, re.S)
+    assert len(re.findall("not tested, because", untested[1])) == int(untested[0]) == page.count("not tested, because")
 
 
 def test_every_cell_has_a_place(outline: Outline, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
 from fewshot_km.reporting.page import report_page
-from fewshot_km.reporting.pictures import draw_pictures
+from fewshot_km.reporting.pictures import draw_narrow, draw_pictures
 from tests.reporting.made_up import HOSTILE, WAYS, answer, made_up_report, shade
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no Chromium with its driver here: apt-get install chromium chromium-driver"
 )
 PHONE, DESKTOP = 360, 1280
+WIDTHS = (320, 375, 768, 1280, 1920)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     browser = Chrome(options, Service(DRIVER))
     path = tmp_path_factory.mktemp("page") / "report.html"
     report = made_up_report(path.parent)
-    path.write_text(report_page(report, draw_pictures(report)), encoding="utf-8")
+    path.write_text(report_page(report, draw_pictures(report), draw_narrow(report)), encoding="utf-8")
     browser.get(path.as_uri())
     yield browser
     browser.quit()
@@ -224,7 +225,7 @@ STYLES = """return [...arguments[0].querySelectorAll('.query')].map((query) =>
 def test_pictures_are_shown(page: Chrome) -> None:
     widths = "Promise.all([...document.images].map((image) => image.decode().then(() => image.naturalWidth)))"
     assert min(script(page, f"return {widths}")) > 100
-    assert all(image.get_attribute("alt") for image in all_of(page, "#pictures img"))
+    assert all(image.get_attribute("alt") for image in all_of(page, "img"))
     sheet = script(
         page,
         """
@@ -257,11 +258,76 @@ def test_light_and_dark(page: Chrome) -> None:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_cut_off(page: Chrome, width: int) -> None:
+    """Whole pictures lie within the window, and what is wider than it can be scrolled by itself."""
+    resize(page, width)
+    script(page, "document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    script(page, "return Promise.all([...document.images].map((image) => image.decode()))")
+    within, inside = script(page, "const root = document.documentElement; return [root.scrollWidth, root.clientWidth]")
+    assert within == inside
+    assert script(page, OUTSIDE) == []
+    for left, right, natural in script(page, IMAGES):
+        assert 0 <= left < right <= inside
+        assert right - left > min(280, 0.9 * natural)
+
+
+OUTSIDE = """return [...document.querySelectorAll('main *')].filter((one) => !one.parentElement.closest('.scroll')
+    && one.checkVisibility() && one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+    .map((one) => one.outerHTML)"""
+IMAGES = """return [...document.images].map((image) => {
+    const box = image.getBoundingClientRect();
+    return [box.left, box.right, image.naturalWidth];
+})"""
+
+
+def test_a_phone_gets_pictures_that_can_be_read(page: Chrome) -> None:
+    """Of pictures as wide as a page, their panels one under the other: letters are as large as on paper or larger."""
+    resize(page, PHONE)
+    script(page, "return Promise.all([...document.images].map((image) => image.decode()))")
+    shares = script(page, """return [...document.querySelectorAll('picture:has(source) img')].map((image) =>
+        image.clientWidth / image.naturalWidth)""")  # fmt: skip
+    assert len(shares) >= 2
+    assert min(shares) > 0.95
+
+
+def test_the_first_screen_is_the_headline(page: Chrome) -> None:
+    """On a desktop: the verdict, the table and its picture beside it."""
+    script(page, "return Promise.all([...document.images].map((image) => image.decode()))")
+    boxes = {
+        name: script(page, "return arguments[0].getBoundingClientRect().toJSON()", one(page, f"#accuracy {name}"))
+        for name in (".verdict", "table", "figure img")
+    }
+    assert all(0 < box["top"] < box["bottom"] < 800 for box in boxes.values())
+    assert boxes[".verdict"]["bottom"] <= min(boxes["table"]["top"], boxes["figure img"]["top"])
+    assert boxes["table"]["right"] < boxes["figure img"]["left"]
+    assert not one(page, "#accuracy .notes li").is_displayed()
+    one(page, "#accuracy .notes summary").click()
+    assert one(page, "#accuracy .notes li").is_displayed()
+
+
+@pytest.mark.parametrize(("width", "abreast"), [(768, 1), (1280, 2), (1920, 2)])
+def test_a_wide_window_is_used(page: Chrome, width: int, abreast: int) -> None:
+    resize(page, width)
+    assert script(page, "return document.querySelector('main').getBoundingClientRect().width") > 0.9 * width
+    figures = all_of(page, "#pictures figure")
+    tops = [figure.location["y"] for figure in figures]
+    assert max(tops.count(top) for top in tops) == min(abreast, len(figures))
+
+
+def test_long_tables_alone_have_a_filter(page: Chrome) -> None:
+    found = script(page, """return [...document.querySelectorAll('table[data-sortable]')].map((table) =>
+        [[...table.tBodies].reduce((sum, body) => sum + body.rows.length, 0),
+         table.closest('.scroll').previousElementSibling?.matches('.tools') ?? false])""")  # fmt: skip
+    assert {is_long for rows, is_long in found if rows > 10} == {True}
+    assert {is_long for rows, is_long in found if rows <= 10} == {False}
+
+
 def test_a_phone_scrolls_tables_and_never_the_page(page: Chrome) -> None:
     resize(page, PHONE)
     script(page, "document.querySelectorAll('details').forEach((one) => { one.open = true })")
     assert script(page, "return [document.documentElement.scrollWidth, document.body.scrollWidth]") == [PHONE, PHONE]
-    assert script(page, "const one = document.querySelector('#differences .scroll'); return one.scrollWidth > 360")
+    assert script(page, "const one = document.querySelector('#comparisons .scroll'); return one.scrollWidth > 360")
 
 
 def test_all_is_reached_by_tab(page: Chrome) -> None:
@@ -273,10 +339,9 @@ def test_all_is_reached_by_tab(page: Chrome) -> None:
         outline = script(page, "return getComputedStyle(arguments[0]).outlineStyle", active)
         assert outline != "none", reached[-1]
     assert reached[0] == "Skip to the results"
-    assert reached[1:10] == ["Accuracy", "Verdicts", "Claims", "Differences", "Intervals", "Costs", "Pictures",
-                             "Episodes", "Cells"]  # fmt: skip
-    assert reached[10:12] == ["Dark", "search"]
-    assert [text.rstrip(" ↕") for text in reached[13:16]] == ["accuracy %", "glyphs-5w1s", "glyphs-5w5s"]
+    assert reached[1:8] == ["Accuracy", "Comparisons", "Intervals", "Costs", "Pictures", "Episodes", "Cells"]
+    assert reached[8] == "Dark"
+    assert [text.rstrip(" ↕") for text in reached[10:13]] == ["accuracy %", "glyphs-5w1s", "glyphs-5w5s"]
 
 
 def test_a_link_opens_its_cell(page: Chrome) -> None:

@@ -1,5 +1,6 @@
 """Pictures show the numbers: what is drawn, read back, against the report's numbers and closed forms."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -8,12 +9,15 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fewshot_km.reporting.accuracy_pictures import draw_accuracies
 from fewshot_km.reporting.comparisons import Ranking
+from fewshot_km.reporting.curve_pictures import _steps_axis
 from fewshot_km.reporting.kernel_pictures import SIGNED
 from fewshot_km.reporting.picture_style import method_styles
-from fewshot_km.reporting.pictures import Picture, draw_pictures
+from fewshot_km.reporting.pictures import Picture, draw_narrow, draw_pictures
 from fewshot_km.reporting.published import published_rows
 from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.statistics import t_interval
@@ -177,11 +181,81 @@ def test_inner_steps_show_where_training_and_test_were(report: Report, pictures:
         expected = [np.mean([a.inner_steps[n].mean for a in analyses if a]) for n in range(len(STEPS))]
         assert list(mean.get_ydata()) == pytest.approx([100 * value for value in expected])
     trained, tested = lines(one, "_steps of training"), lines(one, "_of the test")
-    assert {line.get_xdata()[0] for line in trained} == {STEPS.index(1)}
-    assert {line.get_xdata()[0] for line in tested} == {STEPS.index(3)}
+    assert {line.get_xdata()[0] for line in trained} == {1}
+    assert {line.get_xdata()[0] for line in tested} == {3}
     assert {line.get_markerfacecolor() for line in trained} == {"white"}
     assert "white" not in {line.get_markerfacecolor() for line in tested}
     assert "n = 5 independently meta-trained seeds" in pictures["inner-steps"].caption
+
+
+def test_the_axis_of_inner_steps_is_to_scale(pictures: dict[str, Picture]) -> None:
+    """Also where methods stand aside: of each, points are as far apart on the paper as their steps."""
+    for one in pictures["inner-steps"].figure.axes:
+        assert one.get_xscale() == "linear"
+        for mean in lines(one, "_mean"):
+            assert list(mean.get_xdata()) == list(STEPS)
+            places = mean.get_transform().transform(np.column_stack(mean.get_data()))[:, 0]
+            distances = np.diff(places) / np.diff(STEPS)
+            assert distances == pytest.approx(np.full(len(distances), distances[0]))
+
+
+@pytest.mark.parametrize("asked", [[0, 1, 2, 3, 5, 10], [0, 1, 2, 3, 5, 10, 20, 200], [0, 1], [3], [0, 9, 100, 101]])
+def test_numbers_of_inner_steps_do_not_meet(asked: list[int]) -> None:
+    figure = Figure(figsize=(7, 2), dpi=100)
+    axes = figure.add_axes((0.1, 0.2, 0.25, 0.7))
+    axes.tick_params(labelsize=7)
+    _steps_axis(axes, asked, figure)
+    boxes = [(text.get_text(), text.get_window_extent()) for text in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for (_, left), (_, right) in pairwise(boxes))
+    assert boxes[-1][0] == str(asked[-1])
+    assert {int(text) for text, _ in boxes} <= set(asked)
+    if asked[-1] <= 10:
+        assert [int(text) for text, _ in boxes] == asked  # all of them have room
+
+
+def test_chance_is_drawn_wherever_there_are_accuracies(report: Report, pictures: dict[str, Picture]) -> None:
+    """At 1/ways; or, where that is far from all that is drawn, an arrow on the side where it lies."""
+    seen = set()
+    for name in ("accuracy", "parameters", "learning", "inner-steps"):
+        figure = pictures[name].figure
+        assert "chance, 1/ways" in pictures[name].caption
+        for one in figure.axes:
+            drawn = [line.get_xdata() if name == "accuracy" else line.get_ydata() for line in lines(one, "_chance")]
+            arrows = [text.get_text() for text in one.texts if text.get_label() == "_chance"]
+            low, high = one.get_xlim() if name == "accuracy" else one.get_ylim()
+            assert len(drawn) + len(arrows) == 1
+            if drawn:
+                assert list(drawn[0]) == [5, 5]  # 20 ways
+                assert low <= 5 <= high
+            else:
+                assert arrows == ["◂ chance 5" if name == "accuracy" else "▾ chance 5"]
+                assert low > 5
+            seen.add(bool(drawn))
+    assert seen == {True, False}
+
+
+def test_chance_is_that_of_each_task(tmp_path: Path) -> None:
+    text = grid_text(2).replace("ways = 20", "ways = 8", 1)
+    report = made_up_report(tmp_path, text)
+    first, second = draw_accuracies(report).figure.axes
+    assert ["12.5" in one.texts[-1].get_text() for one in (first, second)] == [True, False]
+
+
+def test_a_narrow_page_has_the_same_pictures_with_one_panel_under_the_other(
+    report: Report, pictures: dict[str, Picture]
+) -> None:
+    narrow = {picture.name: picture for picture in draw_narrow(report)}
+    assert list(narrow) == ["accuracy", "differences", "parameters", "learning", "inner-steps"]
+    for name, picture in narrow.items():
+        wide = pictures[name]
+        assert picture.caption == wide.caption
+        assert picture.figure.get_figwidth() == wide.figure.get_figwidth() / 2
+        assert len({round(one.get_position().x0, 6) for one in picture.figure.axes}) == 1
+        for one, other in zip(picture.figure.axes, wide.figure.axes, strict=True):
+            assert one.get_title(loc="left").replace("\n", "") == other.get_title(loc="left").replace("\n", "")
+            for line, again in zip(one.lines, other.lines, strict=True):
+                assert np.array_equal(line.get_xdata(), again.get_xdata())
+                assert np.array_equal(line.get_ydata(), again.get_ydata())
 
 
 def test_steps_of_both_are_half_filled(tmp_path: Path) -> None:

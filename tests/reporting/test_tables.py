@@ -9,7 +9,7 @@ import pytest
 
 from fewshot_km.errors import DataError
 from fewshot_km.grid import Grid, ResultStore
-from fewshot_km.grid.analysis import Analysis
+from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.reporting.markup import to_markdown
 from fewshot_km.reporting.page import report_page
 from fewshot_km.reporting.report import Report, make_report

@@ -6,13 +6,34 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fewshot_km.grid import ResultStore
 from fewshot_km.reporting.comparisons import Contrast, Ranking
 from fewshot_km.reporting.published import CheckedClaim, Claim
 from fewshot_km.reporting.report import make_report
 from fewshot_km.reporting.statistics import compare_paired
-from fewshot_km.reporting.verdicts import best_sentence, claim_sentence, contrast_sentence, ranking_sentences
-from tests.grid.made_up import store_result
+from fewshot_km.reporting.verdicts import (
+    best_sentence,
+    claim_sentence,
+    contrast_sentence,
+    headline_sentence,
+    ranking_sentences,
+)
+from tests.grid.made_up import small_grid, store_result
 from tests.reporting.made_up import made_up_store
+
+LEADS = """
+seeds = [0]
+learners = ["maml", "anil"]
+inner = { lr = 0.4 }
+test = { episodes = 200 }
+"""
+TASK = """
+[[tasks]]
+label = "task-{n}"
+dataset = "omniglot"
+ways = 5
+shots = 1
+"""
 
 BASE = np.linspace(0.4, 0.6, 600)
 STEPS = np.tile([0.01, 0.03], 300)  # mean 2 points, standard deviation 1 point
@@ -66,6 +87,53 @@ def test_the_best_of_a_task_and_its_equals(tmp_path: Path, shift: float) -> None
         )
     else:
         assert "not significantly worse" in sentence
+
+
+@pytest.mark.parametrize(
+    ("leads", "clear", "said"),
+    [
+        (["maml"], [True], "maml has the highest mean on task-0, significantly above all others"),
+        (["anil"], [False], "anil has the highest mean on task-0, but not significantly above all others"),
+        (
+            ["maml"] * 3,
+            [True] * 3,
+            "maml has the highest mean on all 3 tasks, each time significantly above all others",
+        ),
+        (
+            ["maml", "anil", "maml"],
+            [True, True, False],
+            "maml has the highest mean on 2 of 3 tasks, on 1 of them significantly above all others; "
+            "anil has it on 1 of 3 tasks, significantly above all others",
+        ),
+        (
+            ["anil"] * 2,
+            [False] * 2,
+            "anil has the highest mean on both tasks, but never significantly above all others",
+        ),
+    ],
+)
+def test_the_headline_says_who_leads_where_and_how_clearly(
+    tmp_path: Path, leads: list[str], clear: list[bool], said: str
+) -> None:
+    """Of two learners on the same episodes: ten points apart everywhere, or a hundredth of their spread."""
+    grid = small_grid(tmp_path, LEADS + "".join(TASK.format(n=n) for n in range(len(leads))))
+    store = ResultStore(tmp_path / "results", grid.name)
+    spread = np.tile([-0.02, 0.02], 100)
+    for cell in grid.cells:
+        n = int(cell.task.removeprefix("task-"))
+        ahead = (0.1 if clear[n] else 0.0002) if cell.learner == leads[n] else 0
+        store_result(store, cell, BASE[:200] + ahead + (spread if cell.learner == "maml" else 0), episodes="d")
+    report = make_report(grid, store)
+    sentence = headline_sentence(report.results, report.contrasts)
+    assert sentence == f"{said} (compared: trained models, not algorithms)."
+
+
+def test_the_headline_of_one_method_compares_nothing(tmp_path: Path) -> None:
+    grid = small_grid(tmp_path, LEADS.replace('"maml", ', "") + TASK.format(n=0))
+    store = ResultStore(tmp_path / "results", grid.name)
+    store_result(store, grid.cells[0], BASE[:200])
+    report = make_report(grid, store)
+    assert "nothing to compare" in headline_sentence(report.results, report.contrasts)
 
 
 def test_claims_give_their_evidence_or_why_there_is_none() -> None:

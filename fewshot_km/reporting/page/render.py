@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -15,19 +16,45 @@ from fewshot_km.grid import Grid, shipped_grids
 from fewshot_km.reporting.page.cells import CellFacts, cell_facts
 from fewshot_km.reporting.page.examples import Viewer, task_viewer, viewer_data
 from fewshot_km.reporting.picture import Picture, svg_text
+from fewshot_km.reporting.picture_layout import COLUMN
 from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.table import Table
-from fewshot_km.reporting.verdicts import best_sentence, claim_sentence, contrast_sentence, ranking_sentences
+from fewshot_km.reporting.verdicts import (
+    best_sentence,
+    claim_sentence,
+    contrast_sentence,
+    headline_sentence,
+    ranking_sentences,
+)
 
 FOLDER = "page"
+PAGE_HEIGHT = 11.0  # inches
+MOST_ROWS = 30  # of a table that is shown whole: about a screen
+BESIDE = ("accuracy", "differences", "ranks")  # pictures that stand beside their tables
 CELLS = Table(
     "Cells", ("task", "method", "seed", "state", "accuracy %", "iterations", "training s", "test s", "ended"), (), (), 4
 )
 
 
-def report_page(report: Report, pictures: Sequence[Picture] = ()) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """A picture as data: URIs; `narrow`, where it differs, is for a narrow window.
+
+    small  as wide as a column of a paper
+    tall   higher than a page of it
+    """
+
+    picture: Picture
+    source: Markup
+    narrow: Markup | None
+    small: bool
+    tall: bool
+
+
+def report_page(report: Report, pictures: Sequence[Picture] = (), narrow: Sequence[Picture] = ()) -> str:
     """The whole page: one file that asks for nothing, with the same bytes from the same results.
 
+    `narrow` are some of the pictures again, as a narrow window shows them.
     Every text is escaped, and nothing but the page's own script can run in it: its Content-Security-Policy says so.
     Raises DataError where the example images are damaged.
     """
@@ -36,20 +63,25 @@ def report_page(report: Report, pictures: Sequence[Picture] = ()) -> str:
     viewers = {task: task_viewer(results, task) for task in results.tasks}
     script = _file("report.js")
     headline, intervals, costs = report.tables()
+    shown = _shown(pictures, narrow)
     return _environment().get_template("report.html.j2").render(
         grid=results.grid,
         style=Markup(_file("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         counts=_counts(cells, report),
+        most_rows=MOST_ROWS,
+        verdict=headline_sentence(results, report.contrasts),
         headline=headline,
         intervals=intervals,
         costs=costs,
         pairwise=report.pairwise(),
         verdicts=_verdicts(report),
-        claims=[claim_sentence(checked) for checked in report.claims],
+        claims=[claim_sentence(checked) for checked in report.claims if checked.contrast is not None],
+        untested=[claim_sentence(checked) for checked in report.claims if checked.contrast is None],
         ranking=ranking_sentences(report.ranking),
-        pictures=[(picture, _data_uri(picture)) for picture in pictures],
+        beside={name: shown.pop(name, None) for name in BESIDE},
+        pictures=list(shown.values()),
         command=_grid_argument(results.grid),
         viewers=viewers,
         viewer_data={task: viewer_data(viewer) for task, viewer in viewers.items() if isinstance(viewer, Viewer)},
@@ -69,6 +101,19 @@ def _environment() -> Environment:
     )
     environment.tests["shown"] = lambda value: isinstance(value, Viewer)
     return environment
+
+
+def _shown(pictures: Sequence[Picture], narrow: Sequence[Picture]) -> dict[str, Shown]:
+    again = {picture.name: picture for picture in narrow}
+    shown = {}
+    for picture in pictures:
+        width, height = picture.figure.get_size_inches()
+        is_small = width <= COLUMN
+        other = None if is_small else again.get(picture.name)
+        shown[picture.name] = Shown(
+            picture, _data_uri(picture), _data_uri(other) if other else None, is_small, height > PAGE_HEIGHT
+        )
+    return shown
 
 
 def _data_uri(picture: Picture) -> Markup:

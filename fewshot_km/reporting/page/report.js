@@ -9,6 +9,12 @@ function numberIn(text) {
   return found ? Number(found[2]) - (found[1] ? 1e-9 : 0) : null;
 }
 
+const MOST_SEEN = 10; // rows: what is seen at a glance needs no filter
+
+function rowsOf(table) {
+  return [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.classList.contains("section"));
+}
+
 function sortRows(table, column, direction) {
   for (const body of table.tBodies) {
     const rows = [...body.rows].filter((row) => !row.classList.contains("section"));
@@ -59,7 +65,7 @@ function makeFilterable(table) {
   table.closest(".scroll").before(tools);
   input.addEventListener("input", () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.classList.contains("section"));
+    const rows = rowsOf(table);
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
       row.hidden = !words.every((word) => text.includes(word));
@@ -137,7 +143,7 @@ function openTarget() { // browsers that do not yet open what a link leads to
 
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   makeSortable(table);
-  makeFilterable(table);
+  if (rowsOf(table).length > MOST_SEEN) makeFilterable(table);
 }
 const viewerData = JSON.parse(document.getElementById("viewer-data").textContent);
 document.querySelectorAll("[data-viewer]").forEach((viewer) => startViewer(viewer, viewerData[viewer.dataset.viewer]));

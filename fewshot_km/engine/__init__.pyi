@@ -1,0 +1,13 @@
+from .choice import Choice as Choice
+from .choice import choose_engine as choose_engine
+from .engine import Engine as Engine
+from .engine import OuterStep as OuterStep
+from .evaluate import evaluate as evaluate
+from .executions import EXECUTIONS as EXECUTIONS
+from .history import HistoryRow as HistoryRow
+from .history import Progress as Progress
+from .meta_train import MetaTraining as MetaTraining
+from .meta_train import OuterLoop as OuterLoop
+from .meta_train import TrainingState as TrainingState
+from .meta_train import meta_train as meta_train
+from .ranks import Ranks as Ranks

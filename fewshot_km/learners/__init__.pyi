@@ -1,0 +1,11 @@
+from .anil import ANIL as ANIL
+from .base import GradientLearner as GradientLearner
+from .base import Learner as Learner
+from .base import NetworkFactory as NetworkFactory
+from .base import Params as Params
+from .base import build_learner as build_learner
+from .km_maml import KMMAML as KMMAML
+from .maml import MAML as MAML
+from .registered import LEARNERS as LEARNERS
+from .registered import InnerLoop as InnerLoop
+from .registered import register as register
