@@ -40,7 +40,10 @@ def plan(name: str, options: RunOptions) -> None:
         checker = CellWorker(agenda.store, workplace.data_root, team, stop, QuietDisplay(), options.way)
         check_cells(agenda.grid, agenda.waiting, checker)
     estimates = estimate(
-        agenda.waiting, workplace, ranks, lambda cell: console.print(f"measuring {cell.task}/{cell.learner}")
+        agenda.waiting,
+        workplace,
+        ranks,
+        lambda cell: console.print(f"measuring {cell.task}/{cell.learner}", markup=False, soft_wrap=True),
     )
     print_rows(
         ("cell", "iterations", "training", "testing", "parameters", "adapted", "memory"),

@@ -18,8 +18,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fewshot_km.cli import app
+from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.splits import read_class_lists
-from fewshot_km.grid import ResultStore, load_grid
+from fewshot_km.grid import ResultStore, load_grid, shipped_grids
+from fewshot_km.grid.explaining import explain_keys
 from tests.command_line import fewshot_km, said, started
 from tests.grid.made_up import SMALL_GRID, results, store_result, write_grid
 from tests.grid.test_survival import until
@@ -346,6 +348,22 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest
         "1,127,240",
     ):
         assert text in shown
+
+
+@pytest.mark.parametrize("arguments", [["config", "explain"], ["datasets"], ["list"]])
+def test_a_pipe_gets_a_line_for_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """However narrow the terminal that nobody looks at."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((0, 0)))
+    header, *lines = CliRunner().invoke(app, arguments).stdout.splitlines()
+    names = {
+        "config": [key.name for key in explain_keys()],
+        "datasets": DATASETS.names(),
+        "list": list(shipped_grids()),
+    }[arguments[0]]
+    assert [line.split()[0] for line in lines] == names
+    assert header.split()[0] in ("key", "data", "grid")
 
 
 def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None:
