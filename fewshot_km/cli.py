@@ -1,7 +1,7 @@
 """The command line: `fewshot-km ...`, and `python run_benchmarks.py ...` from a checkout."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -20,7 +20,8 @@ from fewshot_km.cli_tables import print_line, print_rows
 from fewshot_km.cli_tune import tune_command
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.storage import describe_os_error
-from fewshot_km.errors import FewshotError, message_of
+from fewshot_km.errors import FewshotError, MistakesError, message_of
+from fewshot_km.foreign_text import one_line
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
 from fewshot_km.grid.leftovers import find_leftovers, remove
@@ -58,6 +59,8 @@ class Commands(TyperGroup):
 def _in_one_line() -> Iterator[None]:
     try:
         yield
+    except MistakesError as error:
+        _leave(error.heading, error, error.mistakes)
     except FewshotError as error:
         _leave(message_of(error), error)
     except UsageError as error:
@@ -78,8 +81,10 @@ def _in_one_line() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _leave(why: str, error: Exception) -> NoReturn:
+def _leave(why: str, error: Exception, more: Sequence[str] = ()) -> NoReturn:
     print_line(f"error: {why}", sys.stderr)
+    for line in more:
+        print(f"  {one_line(line)}", file=sys.stderr)
     raise typer.Exit(BAD_INPUT) from error
 
 
