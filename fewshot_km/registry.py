@@ -171,7 +171,7 @@ def _mistakes_in(value: Any, annotation: Any, what: str) -> list[str]:
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
-        return [f"{what}: {value!r} cannot be written to a record; use numbers, texts and lists"]
+        return [f"{what}: {_written(value)} cannot be written to a record; use numbers, texts and lists"]
     try:
         TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
     except ValidationError as error:
