@@ -137,6 +137,13 @@ def _written(default: object) -> str:
         return f"<{type(default).__name__}>"
 
 
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
 def _known_options(entry: Any, given: int) -> dict[str, Any]:
     parameters = list(inspect.signature(entry).parameters.values())[given:]
     return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -171,7 +178,7 @@ def _mistakes_in(value: Any, annotation: Any, what: str) -> list[str]:
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
-        return [f"{what}: {_written(value)} cannot be written to a record; use numbers, texts and lists"]
+        return [f"{what}: {_shown(value)} cannot be written to a record; use numbers, texts and lists"]
     try:
         TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
     except ValidationError as error:
