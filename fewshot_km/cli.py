@@ -24,6 +24,7 @@ from fewshot_km.errors import FewshotError, MistakesError, message_of
 from fewshot_km.foreign_text import one_line
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
+from fewshot_km.grid.finished_otherwise import say_finished_otherwise
 from fewshot_km.grid.leftovers import find_leftovers, remove
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.protocols import find_protocol, protocols
@@ -142,11 +143,11 @@ def list_grids(
         return
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     store = ResultStore(results, loaded.name)
-    rows = [
-        (cell.task, cell.learner, str(cell.seed), *_state(store, cell))
-        for cell in select(loaded.cells, only or (), None)
-    ]
+    cells = select(loaded.cells, only or (), None)
+    rows = [(cell.task, cell.learner, str(cell.seed), *_state(store, cell)) for cell in cells]
     print_rows(("task", "learner", "seed", "state", "trained", "result"), rows)
+    for line in say_finished_otherwise(cells, store):
+        print_line(line)
 
 
 def _state(store: ResultStore, cell: Cell) -> tuple[str, str, str]:

@@ -55,8 +55,8 @@ def check_complete(
 ) -> str | None:
     """Compare what was found, split -> class -> images, with what was published; None where it is all there.
 
-    Otherwise returns "n of m classes, i of j images" where `partial` sets are allowed. Raises DataError with the
-    first of what is missing where they are not, and always for classes that belong elsewhere, or a split left without any.
+    Otherwise returns "n of m classes, i of j images" where `partial` sets are allowed. Raises DataError with examples
+    of what is missing where they are not, and always for classes that belong elsewhere, or a split left without any.
     """
     owner = published.owner
     strange = [
