@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version as package_version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -15,7 +16,7 @@ from fewshot_km.cli_episodes import episodes_commands
 from fewshot_km.cli_evaluate import evaluate_command
 from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_report import compare_command, report_command
-from fewshot_km.cli_run import run, run_command
+from fewshot_km.cli_run import run_command
 from fewshot_km.cli_tables import print_line, print_rows
 from fewshot_km.cli_tune import tune_command
 from fewshot_km.datasets import DATASETS
@@ -104,10 +105,17 @@ Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")
 
 
 @app.callback(invoke_without_command=True)
-def quickstart(ctx: typer.Context) -> None:
+def start(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
     """Few-shot benchmarks: MAML, ANIL and KM-MAML with intervals that can be trusted.
 
-    Without a command: run the quickstart grid on the embedded data set (about three minutes) and print its table.
+    \b
+    To start, without any data of yours, in about three minutes:
+      fewshot-km run quickstart
+    Then: `list` shows other grids, `config explain` what a
+    grid of your own can say, `data info NAME` your images.
 
     \b
     Exit status: 0 all is done, 1 a cell failed,
@@ -115,11 +123,15 @@ def quickstart(ctx: typer.Context) -> None:
     time, or another run has them), 130 interrupted,
     143 terminated.
     """
-    load_entry_points()
-    if follows() and ctx.invoked_subcommand not in (None, "run"):
+    if follows() and ctx.invoked_subcommand != "run":
         raise typer.Exit  # only `run` shares its work: of torchrun's processes, rank 0 alone does the rest
+    if version:
+        print(f"fewshot-km {package_version('fewshot_km')}")
+        raise typer.Exit
     if ctx.invoked_subcommand is None:
-        run("quickstart", RunOptions())
+        print(ctx.get_help())
+        raise typer.Exit
+    load_entry_points()
 
 
 app.command("run")(run_command)
@@ -196,7 +208,7 @@ def clean(
         return
     for leftover in found:
         print_line(f"{leftover.path}: {leftover.what}, {decimal(leftover.size)}")
-    if not yes and not typer.confirm(f"Delete these {len(found)}?"):
+    if not yes and not typer.confirm(f"Delete {'this' if len(found) == 1 else f'these {len(found)}'}?"):
         print("nothing was deleted")
         return
     remove(found)

@@ -22,6 +22,7 @@ from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.grid import ResultStore, load_grid, shipped_grids
 from fewshot_km.grid.explaining import explain_keys
+from fewshot_km.wording import counted
 from tests.command_line import fewshot_km, said, started
 from tests.grid.made_up import SMALL_GRID, results, store_result, write_grid
 from tests.grid.test_survival import until
@@ -161,7 +162,7 @@ def test_an_edited_grid_runs_what_changed_and_says_why(tmp_path: Path) -> None:
     write_grid(tmp_path, "# a comment\n" + one.replace('norm_affine = "bias" }', 'norm_affine = "none" }'))
     edited = fewshot_km("run", "small.toml", folder=tmp_path)
     assert "km-maml, seed 0: settings changed: learner.norm_affine bias -> none; earlier results are" in edited.stderr
-    assert "small: 1 cells to run" in edited.stderr
+    assert "small: 1 cell to run" in edited.stderr
     assert list((tmp_path / "results/small/glyphs-5w1s/km-maml").glob("seed0.*/record.json"))
     write_grid(tmp_path, one)
     again = fewshot_km("run", "small.toml", folder=tmp_path)
@@ -322,7 +323,7 @@ def test_an_interrupt_keeps_finished_cells_and_the_next_run_goes_on(finished: Pa
     assert kept in (2, 3)  # the third may have been finished in the meantime
     done = fewshot_km("run", "small.toml", folder=tmp_path)
     assert done.returncode == 0
-    assert f"{4 - kept} cells to run, {kept} of the grid left out or done before" in done.stderr
+    assert f"{counted(4 - kept, 'cell')} to run, {kept} of the grid left out or done before" in done.stderr
     assert results(tmp_path / "results" / "small") == results(finished / "results" / "small")
 
 

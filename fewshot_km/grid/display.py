@@ -14,6 +14,7 @@ from fewshot_km.engine import Choice
 from fewshot_km.engine import Progress as Iteration
 from fewshot_km.foreign_text import one_line
 from fewshot_km.grid.grid import Cell
+from fewshot_km.wording import counted
 
 PLAIN_PERIOD_SECONDS = 10.0  # between lines where there is no terminal: often enough to see life, short logs
 
@@ -66,7 +67,7 @@ class GridDisplay:
         if iteration:
             self._say(cell, f"goes on after iteration {iteration} of {total}")
         elif not self._console.is_terminal:
-            self._say(cell, f"meta-training, {total} iterations")
+            self._say(cell, f"meta-training, {counted(total, 'iteration')}")
 
     def warned(self, cell: Cell, text: str) -> None:
         """One line that stays."""
@@ -110,7 +111,7 @@ class GridDisplay:
         """One line that stays: test accuracy and times."""
         self._say(
             cell,
-            f"test accuracy {100 * summary['test_accuracy']:.2f} % over {summary['test_episodes']} episodes "
+            f"test accuracy {100 * summary['test_accuracy']:.2f} % over {counted(summary['test_episodes'], 'episode')} "
             f"(best validation at iteration {summary['best_iteration']}; "
             f"trained {duration(summary['train_seconds'])}, tested {duration(summary['test_seconds'])})",
         )

@@ -47,11 +47,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A named set of cells, in the order tasks, learners, seeds."""
+    """A named set of cells, in the order tasks, learners, seeds; `only`: the filters that left a part of them."""
 
     name: str
     description: str
     cells: tuple[Cell, ...]
+    only: tuple[str, ...] = ()
 
 
 class GridFile(BaseModel):
