@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> 
     listed = fewshot_km("list", "small.toml", folder=tmp_path).stdout.splitlines()
     assert ["failed" in line for line in listed[1:]] == [True, True, False, False]
     table = (tmp_path / "results" / "small" / "table.md").read_text(encoding="utf-8")
-    assert "0 of 2" in table
+    assert re.search(r"^\| maml +\| +failed \|$", table, re.M)
     assert "- glyphs-5w1s/maml/seed1 failed: the outer loss became" in table
 
 
@@ -386,6 +387,28 @@ def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None
         assert re.search(rf"^  {command} ", text, re.M)
     assert "130 interrupted" in text
     assert "--plugin" in in_process("run", "--help").stdout
+
+
+def test_a_bare_command_shows_help_and_how_to_start(tmp_path: Path, in_process: InProcess) -> None:
+    done = in_process()
+    assert (done.exit_code, done.stdout) == (0, in_process("--help").stdout)
+    assert "\n    fewshot-km run quickstart\n" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_version_is_the_installed_one(in_process: InProcess) -> None:
+    assert in_process("--version").stdout == f"fewshot-km {version('fewshot_km')}\n"
+
+
+def test_a_checkout_runs_the_quickstart_where_nothing_is_asked(tmp_path: Path) -> None:
+    """Of a grid that is done, there is nothing to run."""
+    grid = load_grid(shipped_grids()["quickstart"])
+    for cell in grid.cells:
+        store_result(ResultStore(tmp_path / "results", "quickstart"), cell, np.linspace(0.2, 1, 200))
+    done = as_a_user_does(folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "quickstart: all 9 cells are done; nothing to run" in done.stderr
+    assert "Grid quickstart" in done.stdout
 
 
 @pytest.mark.parametrize(("command", "name"), [("learners", "anil"), ("networks", "conv4"), ("datasets", "omniglot")])

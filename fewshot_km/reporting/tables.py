@@ -184,8 +184,9 @@ def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differenc
 
 def ranking_table(ranking: Ranking | str) -> Table:
     """A row per method with its mean rank over the tasks; no rows, but the reason, where there are no ranks."""
+    caption = "Mean ranks over the tasks, 1 the best."
     if isinstance(ranking, str):
-        return Table("Ranks", ("method", "mean rank"), (), (ranking,), name="ranks")
+        return Table("Ranks", ("method", "mean rank"), (), (ranking,), name="ranks", caption=caption)
     ordered = sorted(ranking.ranks.items(), key=lambda item: item[1])
     rows = tuple((Entry(method), Entry(f"{rank:.2f}")) for method, rank in ordered)
     groups = "; ".join(", ".join(group) for group in ranking.groups())
@@ -194,7 +195,6 @@ def ranking_table(ranking: Ranking | str) -> Table:
         f"Friedman's test that all rank alike: p {p_text(ranking.friedman_p)}.",
         f"Nemenyi's critical difference at 5 %: {ranking.critical_difference:.2f}; not told apart: {groups or 'none'}.",
     )
-    caption = "Mean ranks over the tasks, 1 the best."
     return Table("Ranks", ("method", "mean rank"), (Section("", rows),), notes, name="ranks", caption=caption)
 
 
