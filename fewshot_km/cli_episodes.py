@@ -51,6 +51,8 @@ def dump(
     class_name  as in the data set; a rotation of a class ends in its angle, as @90.
                 Behind a ' where a spreadsheet would take it for a formula (= + - @)
     image       its position in the class, from 0 on
+    file        the image's file in the folder or archive of the data set,
+                where it came as image files: else there is no such column
     """
     check_out(out)
     load_plugins(plugin)
