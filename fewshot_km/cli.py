@@ -1,8 +1,9 @@
 """The command line: `fewshot-km ...`, and `python run_benchmarks.py ...` from a checkout."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version as package_version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -21,9 +22,11 @@ from fewshot_km.cli_tune import tune_command
 from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.storage import describe_os_error
 from fewshot_km.engine.launching import follows
-from fewshot_km.errors import FewshotError, message_of
+from fewshot_km.errors import FewshotError, MistakesError, message_of
+from fewshot_km.foreign_text import one_line
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
+from fewshot_km.grid.finished_otherwise import say_finished_otherwise
 from fewshot_km.grid.leftovers import find_leftovers, remove
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.protocols import find_protocol, protocols
@@ -58,6 +61,8 @@ class Commands(TyperGroup):
 def _in_one_line() -> Iterator[None]:
     try:
         yield
+    except MistakesError as error:
+        _leave(error.heading, error, error.mistakes)
     except FewshotError as error:
         _leave(message_of(error), error)
     except UsageError as error:
@@ -78,8 +83,10 @@ def _in_one_line() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _leave(why: str, error: Exception) -> NoReturn:
+def _leave(why: str, error: Exception, more: Sequence[str] = ()) -> NoReturn:
     print_line(f"error: {why}", sys.stderr)
+    for line in more:
+        print(f"  {one_line(line)}", file=sys.stderr)
     raise typer.Exit(BAD_INPUT) from error
 
 
@@ -98,10 +105,17 @@ Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")
 
 
 @app.callback(invoke_without_command=True)
-def quickstart(ctx: typer.Context) -> None:
+def start(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
     """Few-shot benchmarks: MAML, ANIL and KM-MAML with intervals that can be trusted.
 
-    Without a command: run the quickstart grid on the embedded data set (about three minutes) and print its table.
+    \b
+    To start, without any data of yours, in about three minutes:
+      fewshot-km run quickstart
+    Then: `list` shows other grids, `config explain` what a
+    grid of your own can say, `data info NAME` your images.
 
     \b
     Exit status: 0 all is done, 1 a cell failed,
@@ -109,13 +123,15 @@ def quickstart(ctx: typer.Context) -> None:
     time, or another run has them), 130 interrupted,
     143 terminated.
     """
-    load_entry_points()
-    if follows() and ctx.invoked_subcommand not in (None, "run"):
+    if follows() and ctx.invoked_subcommand != "run":
         raise typer.Exit  # only `run` shares its work: of torchrun's processes, rank 0 alone does the rest
+    if version:
+        print(f"fewshot-km {package_version('fewshot_km')}")
+        raise typer.Exit
     if ctx.invoked_subcommand is None:
-        from fewshot_km.cli_run_cells import run  # torch, which takes seconds to import
-
-        run("quickstart", RunOptions())
+        print(ctx.get_help())
+        raise typer.Exit
+    load_entry_points()
 
 
 app.command("run")(run_command)
@@ -139,11 +155,11 @@ def list_grids(
         return
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     store = ResultStore(results, loaded.name)
-    rows = [
-        (cell.task, cell.learner, str(cell.seed), *_state(store, cell))
-        for cell in select(loaded.cells, only or (), None)
-    ]
+    cells = select(loaded.cells, only or (), None)
+    rows = [(cell.task, cell.learner, str(cell.seed), *_state(store, cell)) for cell in cells]
     print_rows(("task", "learner", "seed", "state", "trained", "result"), rows)
+    for line in say_finished_otherwise(cells, store):
+        print_line(line)
 
 
 def _state(store: ResultStore, cell: Cell) -> tuple[str, str, str]:
@@ -192,7 +208,7 @@ def clean(
         return
     for leftover in found:
         print_line(f"{leftover.path}: {leftover.what}, {decimal(leftover.size)}")
-    if not yes and not typer.confirm(f"Delete these {len(found)}?"):
+    if not yes and not typer.confirm(f"Delete {'this' if len(found) == 1 else f'these {len(found)}'}?"):
         print("nothing was deleted")
         return
     remove(found)

@@ -49,6 +49,8 @@ def dump(
     class_name  as in the data set; a rotation of a class ends in its angle, as @90.
                 Behind a ' where a spreadsheet would take it for a formula (= + - @)
     image       its position in the class, from 0 on
+    file        the image's file in the folder or archive of the data set,
+                where it came as image files: else there is no such column
     """
     from fewshot_km.csv_frames import csv_text  # pandas and torch, which take seconds to import
     from fewshot_km.grid.frozen_episodes import episodes_frame, frozen_open, frozen_test

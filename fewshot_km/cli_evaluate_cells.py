@@ -16,6 +16,7 @@ from fewshot_km.grid.later_analysis import analyse_stored, has_images, is_analys
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.selection import parse_settings, select
 from fewshot_km.grid.stopping import Stop
+from fewshot_km.wording import counted
 
 FAILED = 1  # exit status: some cells could not be analysed
 
@@ -49,7 +50,7 @@ def evaluate_cells(name: str, options: RunOptions) -> None:
                 failed += 1
                 reason = message_of(error) if isinstance(error, FewshotError | OSError) else describe_error(error)
                 print_line(f"{cell}: left as it was: {reason}", sys.stderr)
-    text = f"{loaded.name}: {len(done)} finished cells"
+    text = f"{loaded.name}: {counted(len(done), 'finished cell')}"
     if len(cells) > len(done):
         text += f", {len(cells) - len(done)} not finished, which `fewshot-km run` will analyse, too"
     print(text)
@@ -60,8 +61,8 @@ def evaluate_cells(name: str, options: RunOptions) -> None:
 
 def _told(stored: StoredCell) -> str:
     assert stored.analysis is not None
-    accuracies = stored.analysis.open_accuracies
+    accuracies, available = stored.analysis.open_accuracies, stored.analysis.open_available
     return (
-        f"{100 * fmean(accuracies):.2f} % over {len(accuracies)} of {stored.analysis.open_available} "
-        f"open episodes, {1000 * stored.record['results']['adaptation_seconds']:.3g} ms to adapt"
+        f"{100 * fmean(accuracies):.2f} % over {len(accuracies)} of {counted(available, 'open episode')}, "
+        f"{1000 * stored.record['results']['adaptation_seconds']:.3g} ms to adapt"
     )

@@ -19,6 +19,7 @@ from fewshot_km.grid.parallel import check_jobs
 from fewshot_km.grid.run import check_cells
 from fewshot_km.grid.stopping import Stop
 from fewshot_km.grid.team import Team, choose_devices
+from fewshot_km.wording import counted
 
 
 def plan(name: str, options: RunOptions) -> None:
@@ -41,7 +42,10 @@ def plan(name: str, options: RunOptions) -> None:
         checker = CellWorker(agenda.store, workplace.data_root, team, stop, QuietDisplay(), options.way)
         check_cells(agenda.grid, agenda.waiting, checker)
     estimates = estimate(
-        agenda.waiting, workplace, ranks, lambda cell: console.print(f"measuring {cell.task}/{cell.learner}")
+        agenda.waiting,
+        workplace,
+        ranks,
+        lambda cell: console.print(f"measuring {cell.task}/{cell.learner}", markup=False, soft_wrap=True),
     )
     print_rows(
         ("cell", "iterations", "training", "testing", "parameters", "adapted", "memory"),
@@ -61,4 +65,5 @@ def plan(name: str, options: RunOptions) -> None:
     total = sum(of.train_seconds + of.test_seconds for of in estimates) / jobs
     how = f"{jobs} cells at once, " if jobs > 1 else ""
     how += f"{ranks} processes each" if ranks > 1 else "one process each"
-    print(f"{len(agenda.waiting)} cells, about {duration(total)} in all ({how}, on {device}, without compiling)")
+    cells = counted(len(agenda.waiting), "cell")
+    print(f"{cells}, about {duration(total)} in all ({how}, on {device}, without compiling)")

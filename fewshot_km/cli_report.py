@@ -1,23 +1,25 @@
 """The command `fewshot-km report`: tables, comparisons, claims, pictures and pages from stored results."""
 
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fewshot_km.cli_options import GridName, Plugins, Results, Settings, check_out, load_plugins
+from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, check_out, load_plugins
 from fewshot_km.cli_tables import print_line, print_table
 from fewshot_km.datasets.storage import write_text
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid import ResultStore, find_grid, load_grid
 from fewshot_km.grid.options import RunOptions
-from fewshot_km.grid.selection import parse_settings
+from fewshot_km.grid.selection import parse_settings, part_of
 from fewshot_km.reporting.compared_stores import compare_stores, compared_table
 from fewshot_km.reporting.markup import to_csv, to_html, to_latex, to_markdown
-from fewshot_km.reporting.report import Report, make_report
+from fewshot_km.reporting.report import Report, TableName, make_report
 from fewshot_km.reporting.statistics import Kind
 from fewshot_km.reporting.table import Table
 
@@ -48,9 +50,20 @@ def report_command(
             help="What stands behind ± in the first table.", show_default="seeds where there are five, else episodes"
         ),
     ] = None,
-    pairwise: Annotated[bool, typer.Option("--pairwise", help="Compare every pair of methods on every task.")] = False,
+    only: Only = None,
+    table: Annotated[
+        list[TableName] | None,
+        typer.Option(help="Only this table; may be repeated.", show_default="accuracy, intervals, costs"),
+    ] = None,
+    pairwise: Annotated[
+        bool,
+        typer.Option(
+            "--pairwise",
+            help="Compare every pair of methods on every task: tables pairwise and ranks; as csv, pairwise alone.",
+        ),
+    ] = False,
     check_claims: Annotated[
-        bool, typer.Option("--check-claims", help="Test the orderings that the paper states.")
+        bool, typer.Option("--check-claims", help="Test the orderings that the paper states: table claims.")
     ] = False,
     others: Annotated[
         list[Path] | None,
@@ -66,18 +79,22 @@ def report_command(
         bool, typer.Option("--html", help="Write one HTML page with everything, to be opened in a browser.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="The page's file.", show_default="report.html beside the results")
+        Path | None,
+        typer.Option(
+            help="The file to write, in a folder that is there.",
+            show_default="standard output; for --html, report.html beside the results",
+        ),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Print the tables of a grid from its stored results, or draw its pictures, or write a page with everything."""
-    if out is not None and not html:
-        raise ConfigError("--out names the page's file: it needs --html")
+    if out is not None and figures and not html:
+        raise ConfigError("--out names one file, and --figures writes many: they go to results/<grid>/figures")
     check_out(out)
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     store = ResultStore(results, loaded.name)
-    report = make_report(loaded, store, others or (), interval)
+    report = make_report(part_of(loaded, only or ()), store, others or (), interval)
     if figures or html:
         from fewshot_km.reporting.pictures import draw_narrow, draw_pictures, save_pictures  # tables need no matplotlib
 
@@ -88,14 +105,18 @@ def report_command(
         if html:
             print_line(_write_page(report, pictures, draw_narrow(report), out or store.folder / PAGE))
         return
-    asked = [
-        *([report.pairwise(), report.ranks()] if pairwise else []),
-        *([report.claims_table()] if check_claims else []),
-    ]
-    if table_format is TableFormat.CSV and not asked:
-        sys.stdout.write(report.csv())
+    is_csv = table_format is TableFormat.CSV
+    asked = list(table or [])
+    asked += [TableName.PAIRWISE, *([] if is_csv else [TableName.RANKS])] if pairwise else []
+    asked += [TableName.CLAIMS] if check_claims else []
+    names = list(dict.fromkeys(asked))
+    if is_csv:
+        numbers = {TableName.PAIRWISE: report.pairwise_csv}
+        parts = [numbers[name]() if name in numbers else to_csv([report.table(name)]) for name in names]
+        _put("\n".join(parts) if parts else report.csv(), out)
     else:
-        _show(asked or report.tables(), table_format)
+        tables = [report.table(name) for name in names] or report.tables()
+        _show(tables, table_format, out, prefix=f"{loaded.name}-")
 
 
 def compare_command(
@@ -109,18 +130,30 @@ def compare_command(
     _show([compared_table(compare_stores(first, second), first, second)], table_format)
 
 
-def _show(tables: list[Table], table_format: TableFormat) -> None:
+def _show(tables: list[Table], table_format: TableFormat, out: Path | None = None, prefix: str = "") -> None:
     if table_format is TableFormat.TEXT:
+        file = io.StringIO() if out else None
         for table in tables:
-            print_table(table)
+            print_table(table, file)
+        if file is not None:
+            _put(file.getvalue(), out)
         return
-    write = {
+    writers: dict[TableFormat, Callable[[list[Table]], str]] = {
         TableFormat.MD: to_markdown,
-        TableFormat.LATEX: to_latex,
+        TableFormat.LATEX: partial(to_latex, prefix=prefix),
         TableFormat.CSV: to_csv,
         TableFormat.HTML: to_html,
-    }[table_format]
-    sys.stdout.write(write(tables))
+    }
+    _put(writers[table_format](tables), out)
+
+
+def _put(text: str, out: Path | None) -> None:
+    """To standard output, or whole into a file, whose name is printed then."""
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_text(out, text)
+        print_line(out)
 
 
 def _write_page(report: Report, pictures: Sequence["Picture"], narrow: Sequence["Picture"], path: Path) -> Path:

@@ -33,6 +33,7 @@ from fewshot_km.grid.team import Team, choose_devices, follow
 from fewshot_km.grid.tensorboard_log import check_tensorboard
 from fewshot_km.reporting.markup import to_markdown
 from fewshot_km.reporting.report import make_report
+from fewshot_km.wording import counted
 
 FAILED = 1  # exit status: some cells are marked failed
 
@@ -144,7 +145,7 @@ def _say_plan(
     done = len(agenda.grid.cells) - waiting
     where = f"on {device}" if cluster.runner == Runner.HERE else f"on {cluster.runner}"
     console.print(
-        f"{agenda.grid.name}: {waiting} cells to run"
+        f"{agenda.grid.name}: {counted(waiting, 'cell')} to run"
         + (f", {done} of the grid left out or done before" if done else "")
         + f", {where}"
         + (f", {jobs} at once" if jobs > 1 else "")
@@ -173,7 +174,7 @@ def _leave(agenda: Agenda, outcomes: Outcomes) -> None:
         print_line(f"{cell}: left to {owner}, which runs it", sys.stderr)
     if outcomes.failed:
         names = ", ".join(str(cell) for cell in outcomes.failed)
-        print_line(f"error: {len(outcomes.failed)} of {len(agenda.cells)} cells failed: {names}", sys.stderr)
+        print_line(f"error: {len(outcomes.failed)} of {counted(len(agenda.cells), 'cell')} failed: {names}", sys.stderr)
         raise typer.Exit(FAILED)
     if outcomes.elsewhere:
         raise typer.Exit(OUT_OF_TIME)

@@ -1,16 +1,15 @@
 """Lines and tables on a terminal, in which texts of others can do no harm."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TextIO
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table as Shown
 from rich.text import Text
 
+from fewshot_km.cli_columns import Columns, print_columns, print_text
 from fewshot_km.foreign_text import one_line
 from fewshot_km.reporting.table import Entry, Table
 
@@ -22,55 +21,54 @@ def print_line(text: object, file: TextIO | None = None) -> None:
 
 def print_rows(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Columns without lines."""
-    table = Shown(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(one_line(text)) for text in row))
-    Console().print(table)
+    shown = [[Text(one_line(text)) for text in row] for row in rows]
+    print_columns(_console(), Columns(header, [("", shown)], words=len(header)))
 
 
-def print_table(table: Table) -> None:
-    """One table for a terminal of 80 columns, with its notes; where the first column is the task, a part for each.
+def print_table(table: Table, file: TextIO | None = None) -> None:
+    """One table with its notes, on the terminal unless a file is named; a part for each task, where that comes first.
 
     What all rows of such a part share stands above it.
     """
-    console = Console()
+    console = _console(file)
     if table.header[0] == "task":
         for task, group in groupby(table.rows, key=lambda row: row[0].text):
-            console.print(Text(one_line(f"{table.title}, {task}"), style="bold"))
+            print_text(console, f"{table.title}, {task}", style="bold")
             rows = [row[1:] for row in group]
             header = table.header[1:]
-            shared = [place for place in range(table.words - 1, len(header)) if len({row[place] for row in rows}) == 1]
+            shared = [
+                place for place in range(max(1, table.words - 1), len(header)) if len({row[place] for row in rows}) == 1
+            ]
             shared = shared if len(rows) > 1 else []
-            console.print(Text(one_line(", ".join(f"{header[place]} {rows[0][place].text}" for place in shared))))
+            if shared:
+                print_text(console, ", ".join(f"{header[place]} {rows[0][place].text}" for place in shared))
             kept = [place for place in range(len(header)) if place not in shared]
             rows = [tuple(row[place] for place in kept) for row in rows]
             _print_part(console, [header[place] for place in kept], [("", rows)], table.words - 1)
     else:
-        console.print(Text(one_line(table.title), style="bold"))
+        print_text(console, table.title, style="bold")
         if table.rows:
             _print_part(console, table.header, [(part.title, part.rows) for part in table.sections], table.words)
     for note in table.notes:
-        console.print(Padding(Text(one_line(note)), (0, 0, 0, 2)))
+        print_text(console, note, indent=2)
     console.print()
 
 
 def _print_part(
     console: Console, header: Sequence[str], parts: Sequence[tuple[str, Sequence[tuple[Entry, ...]]]], words: int
 ) -> None:
-    shown = Shown(box=SIMPLE_HEAD)
-    for place, name in enumerate(header):
-        shown.add_column(
-            name.replace(" ", "\n"),
-            justify="left" if place < words else "right",
-            overflow="fold",
-            no_wrap=place < words,
-        )
-    for title, rows in parts:
-        if title:
-            shown.add_section()
-            shown.add_row(Text(one_line(title), style="italic"))
-        for row in rows:
-            shown.add_row(*(Text(one_line(entry.text), style="bold" if entry.is_bold else "") for entry in row))
-    console.print(shown)
+    shown = [(title, [[_styled(entry) for entry in row] for row in rows]) for title, rows in parts]
+    print_columns(console, Columns(header, shown, words, is_ruled=True))
+
+
+def _styled(entry: Entry) -> Text:
+    return Text(one_line(entry.text), style="bold" if entry.is_bold else "")
+
+
+UNLIMITED = 10**6  # columns: more than any line has
+
+
+def _console(file: TextIO | None = None) -> Console:
+    """As wide as the terminal, or as COLUMNS says; a pipe and a file have no width, so that nothing wraps there."""
+    width = UNLIMITED if file else shutil.get_terminal_size(fallback=(0, 0)).columns or UNLIMITED
+    return Console(file=file, width=width, height=100, highlight=False)

@@ -36,11 +36,11 @@ def tune(name: str, options: RunOptions, *, compiled: bool, rounds: int) -> None
     kept = before.cells if before.device == on.type else {}
     found: dict[str, TunedCell] = {}
     for key, cell in kinds.items():
-        console.print(f"measuring {key}", markup=False)
+        console.print(f"measuring {key}", markup=False, soft_wrap=True)
         wanted = cell.config.task.dataset
         dataset = load_dataset(wanted.name, root, wanted.options)
         found[key] = tune_cell(
-            cell, dataset, on, names, processes, rounds, lambda text: console.print(text, markup=False)
+            cell, dataset, on, names, processes, rounds, lambda text: console.print(text, markup=False, soft_wrap=True)
         )
         tuning = Tuning(machine=platform.node(), device=on.type, threads=threads, cells={**kept, **found})
         path = write_tuning(store.folder, tuning)

@@ -1,6 +1,10 @@
 """Errors that a user can mend: the command line prints them as one line and exits with status 2."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NoReturn
+
+MOST_MISTAKES = 20  # told at once: more would push the first ones off a screen
 
 
 class FewshotError(Exception):
@@ -9,6 +13,24 @@ class FewshotError(Exception):
 
 class ConfigError(FewshotError):
     """A grid file, an option or a combination of them cannot be run."""
+
+
+class MistakesError(ConfigError):
+    """Several mistakes in one thing, which are told at once: `heading` says how many, `mistakes` are a line each."""
+
+    def __init__(self, where: str, mistakes: Iterable[str]) -> None:
+        ordered = sorted(mistakes, key=len)
+        self.heading = f"{where}: {len(ordered)} mistakes"
+        more = [f"and {len(ordered) - MOST_MISTAKES:,} more"] if len(ordered) > MOST_MISTAKES else []
+        self.mistakes = ordered[:MOST_MISTAKES] + more
+        super().__init__(f"{self.heading}: {'; '.join(self.mistakes)}")
+
+
+def raise_mistakes(where: str, mistakes: Collection[str]) -> NoReturn:
+    """Raise ConfigError for one mistake, MistakesError for several."""
+    if len(mistakes) == 1:
+        raise ConfigError(f"{where}: {next(iter(mistakes))}")
+    raise MistakesError(where, mistakes)
 
 
 class DataError(FewshotError):

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
+from fewshot_km.errors import ConfigError, MistakesError, PluginError, UnknownNameError
 from fewshot_km.plugin_sources import Sources, find_sources, note_registration
 
 T = TypeVar("T")
@@ -139,6 +139,13 @@ def _written(default: object) -> str:
         return f"<{type(default).__name__}>"
 
 
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
 def _known_options(entry: Any, given: int) -> dict[str, Any]:
     parameters = list(inspect.signature(entry).parameters.values())[given:]
     return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -148,15 +155,17 @@ def _resolve_options(entry: Any, given: int, chosen: Mapping[str, Any], what: st
     known = _known_options(entry, given)
     takes = f"it takes: {', '.join(known)}" if known else "it takes no options"
     takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(entry).parameters.values())
-    for name in chosen:
-        if name not in known and not takes_any:
-            raise ConfigError(f"{what} has no option '{name}': {did_you_mean(name, known)}{takes}")
+    strange = [] if takes_any else [name for name in chosen if name not in known]
+    mistakes = [f"{what} has no option '{name}': {did_you_mean(name, known)}{takes}" for name in strange]
     annotations = _annotations(entry)
     resolved = known | dict(chosen)
     for name, value in resolved.items():
         if value is inspect.Parameter.empty:
-            raise ConfigError(f"{what} needs the option '{name}'; {takes}")
-        _check_value(value, annotations.get(name, Any), f"{what}, option '{name}'")
+            mistakes.append(f"{what} needs the option '{name}'; {takes}")
+        elif name not in strange:
+            mistakes += _mistakes_in(value, annotations.get(name, Any), f"{what}, option '{name}'")
+    if mistakes:
+        raise MistakesError(what, mistakes) if len(mistakes) > 1 else ConfigError(mistakes[0])
     return resolved
 
 
@@ -175,17 +184,18 @@ def _annotations(entry: Any) -> dict[str, Any]:
     return found
 
 
-def _check_value(value: Any, annotation: Any, what: str) -> None:
+def _mistakes_in(value: Any, annotation: Any, what: str) -> list[str]:
     try:
         json.dumps(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{what}: {value!r} cannot be written to a record; use numbers, texts and lists") from error
+    except (TypeError, ValueError, RecursionError):
+        return [f"{what}: {_shown(value)} cannot be written to a record; use numbers, texts and lists"]
     try:
         TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
     except ValidationError as error:
-        raise ConfigError(f"{what}: {say_mistake(error.errors()[0])}") from None
+        return [f"{what}: {say_mistake(error.errors()[0])}"]
     except Exception:
-        return
+        return []
+    return []
 
 
 def say_mistake(mistake: Any) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fewshot_km.cli import app
+from fewshot_km.datasets import DATASETS
 from fewshot_km.datasets.splits import read_class_lists
-from fewshot_km.grid import ResultStore, load_grid
+from fewshot_km.grid import ResultStore, load_grid, shipped_grids
+from fewshot_km.grid.explaining import explain_keys
+from fewshot_km.wording import counted
 from tests.command_line import fewshot_km, said, started
 from tests.grid.made_up import SMALL_GRID, results, store_result, write_grid
 from tests.grid.test_survival import until
@@ -160,7 +164,7 @@ def test_an_edited_grid_runs_what_changed_and_says_why(tmp_path: Path) -> None:
     write_grid(tmp_path, "# a comment\n" + one.replace('norm_affine = "bias" }', 'norm_affine = "none" }'))
     edited = fewshot_km("run", "small.toml", folder=tmp_path)
     assert "km-maml, seed 0: settings changed: learner.norm_affine bias -> none; earlier results are" in edited.stderr
-    assert "small: 1 cells to run" in edited.stderr
+    assert "small: 1 cell to run" in edited.stderr
     assert list((tmp_path / "results/small/glyphs-5w1s/km-maml").glob("seed0.*/record.json"))
     write_grid(tmp_path, one)
     again = fewshot_km("run", "small.toml", folder=tmp_path)
@@ -195,7 +199,7 @@ def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> 
     listed = fewshot_km("list", "small.toml", folder=tmp_path).stdout.splitlines()
     assert ["failed" in line for line in listed[1:]] == [True, True, False, False]
     table = (tmp_path / "results" / "small" / "table.md").read_text(encoding="utf-8")
-    assert "0 of 2" in table
+    assert re.search(r"^\| maml +\| +failed \|$", table, re.M)
     assert "- glyphs-5w1s/maml/seed1 failed: the outer loss became" in table
 
 
@@ -321,7 +325,7 @@ def test_an_interrupt_keeps_finished_cells_and_the_next_run_goes_on(finished: Pa
     assert kept in (2, 3)  # the third may have been finished in the meantime
     done = fewshot_km("run", "small.toml", folder=tmp_path)
     assert done.returncode == 0
-    assert f"{4 - kept} cells to run, {kept} of the grid left out or done before" in done.stderr
+    assert f"{counted(4 - kept, 'cell')} to run, {kept} of the grid left out or done before" in done.stderr
     assert results(tmp_path / "results" / "small") == results(finished / "results" / "small")
 
 
@@ -349,6 +353,22 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest
         assert text in shown
 
 
+@pytest.mark.parametrize("arguments", [["config", "explain"], ["datasets"], ["list"]])
+def test_a_pipe_gets_a_line_for_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """However narrow the terminal that nobody looks at."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((0, 0)))
+    header, *lines = CliRunner().invoke(app, arguments).stdout.splitlines()
+    names = {
+        "config": [key.name for key in explain_keys()],
+        "datasets": DATASETS.names(),
+        "list": list(shipped_grids()),
+    }[arguments[0]]
+    assert [line.split()[0] for line in lines] == names
+    assert header.split()[0] in ("key", "data", "grid")
+
+
 def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None:
     text = in_process("--help").stdout
     for command in (
@@ -368,6 +388,28 @@ def test_help_names_every_command_and_exit_status(in_process: InProcess) -> None
         assert re.search(rf"^  {command} ", text, re.M)
     assert "130 interrupted" in text
     assert "--plugin" in in_process("run", "--help").stdout
+
+
+def test_a_bare_command_shows_help_and_how_to_start(tmp_path: Path, in_process: InProcess) -> None:
+    done = in_process()
+    assert (done.exit_code, done.stdout) == (0, in_process("--help").stdout)
+    assert "\n    fewshot-km run quickstart\n" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_version_is_the_installed_one(in_process: InProcess) -> None:
+    assert in_process("--version").stdout == f"fewshot-km {version('fewshot_km')}\n"
+
+
+def test_a_checkout_runs_the_quickstart_where_nothing_is_asked(tmp_path: Path) -> None:
+    """Of a grid that is done, there is nothing to run."""
+    grid = load_grid(shipped_grids()["quickstart"])
+    for cell in grid.cells:
+        store_result(ResultStore(tmp_path / "results", "quickstart"), cell, np.linspace(0.2, 1, 200))
+    done = as_a_user_does(folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "quickstart: all 9 cells are done; nothing to run" in done.stderr
+    assert "Grid quickstart" in done.stdout
 
 
 @pytest.mark.parametrize(("command", "name"), [("learners", "anil"), ("networks", "conv4"), ("datasets", "omniglot")])

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fewshot_km.cli import app
-from fewshot_km.datasets import DATASETS, Dataset
+from fewshot_km.datasets import DATASETS, Dataset, load_dataset
 from fewshot_km.datasets.splits import Split
 from fewshot_km.episodes import EpisodeSampler, Presented, Stream, TaskSpec
 from fewshot_km.grid.frozen_episodes import digest_of_test, episodes_digest
@@ -120,3 +121,33 @@ def test_a_task_must_be_told_where_there_are_several(turned: Dataset, dump: Call
         done = dump("small.toml", *arguments)
         assert done.exit_code == 2
         assert message in done.output
+
+
+def test_images_that_came_as_files_are_named_by_them(
+    dump: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line's file holds the pixels that the bank has there; also where the bank comes from the cache."""
+    root = tmp_path / "data"
+    noise = np.random.default_rng(0)
+    for n in range(15):
+        folder = root / "zoo" / ("train", "val", "test")[n % 3] / f"animal {n}"
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(noise.integers(0, 256, (9, 9), dtype=np.uint8)).save(folder / f"a{i * 7 % 11}.png")
+    zoo = '{ name = "folder", path = "zoo", size = 9, colour = "grey" }'
+    write_grid(tmp_path, SMALL_GRID.replace('"glyphs"', f'{zoo}\nlabel = "zoo"'))
+    options = {"path": "zoo", "size": 9, "colour": "grey"}
+    dataset = load_dataset("folder", root, options)
+    for _ in ("built", "from the cache"):
+        assert dump("small.toml", "--data-root", root, "--out", "zoo.csv").exit_code == 0
+        frame = pd.read_csv(tmp_path / "zoo.csv")
+        start = dict(zip(dataset.bank.class_names, dataset.bank.starts.tolist(), strict=False))
+        for row in frame.drop_duplicates("file").itertuples():
+            with Image.open(root / "zoo" / row.file) as image:
+                shown = dataset.bank.images[start[row.class_name] + row.image, 0]
+                assert np.array_equal(np.asarray(image), shown), row.file
+    assert dataset.bank.file_list is not None
+    for damage in ("[]", "no list"):
+        dataset.bank.file_list.write_text(damage)  # then it is not known
+        dump("small.toml", "--data-root", root, "--out", "zoo.csv")
+        assert "file" not in pd.read_csv(tmp_path / "zoo.csv")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_km.datasets.file_lists import read_file_list
 from fewshot_km.datasets.storage import whole_file, write_text
 from fewshot_km.errors import DataError
 from fewshot_km.json_text import parse_json
@@ -23,6 +24,7 @@ class ImageBank:
     starts      int64 [number of classes + 1], from 0 to M
     digest      SHA-256 of names, counts, shape and pixels: the same content has the same digest on every machine
     path        the file that the images are mapped from, if any
+    file_list   where it is written which image file each image came from, if it came from one
     """
 
     images: npt.NDArray[np.uint8]
@@ -30,6 +32,7 @@ class ImageBank:
     starts: npt.NDArray[np.int64]
     digest: str
     path: Path | None = None
+    file_list: Path | None = None
 
     @classmethod
     def from_classes(cls, names: Sequence[str], images: Iterable[npt.NDArray[np.uint8]]) -> "ImageBank":
@@ -62,6 +65,10 @@ class ImageBank:
         """(C, H, W) of every image."""
         _, channels, height, width = self.images.shape
         return channels, height, width
+
+    def file_names(self) -> list[str] | None:
+        """The image file of each image, in the user's folder or archive; None where that is not known."""
+        return read_file_list(self.file_list, len(self.images))
 
     def class_index(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """Positions of the named classes; raises DataError that lists those the bank lacks."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -21,6 +21,7 @@ from rich.progress import track
 
 from fewshot_km.datasets.bank import ImageBank, content_digest
 from fewshot_km.datasets.base import Dataset
+from fewshot_km.datasets.file_lists import write_file_list
 from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.datasets.image_files import ImageForm, decode_image, describe_damage
 from fewshot_km.datasets.splits import make_splits
@@ -99,9 +100,11 @@ def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: Image
     Returns the bank and what was done, for people. Raises DataError that names the damaged files.
     """
     names = sorted(classes)
-    slots = {file: slot for slot, file in enumerate(file for name in names for file in classes[name])}
+    ordered = [file for name in names for file in classes[name]]
+    slots = {file: slot for slot, file in enumerate(ordered)}
     files = (((slots[file], file), data) for file, data in tree.read(list(slots)))
-    return bank_from_images(label, str(tree), {name: len(classes[name]) for name in names}, files, form)
+    bank, done = bank_from_images(label, str(tree), {name: len(classes[name]) for name in names}, files, form)
+    return replace(bank, file_list=write_file_list(label, ordered)), done
 
 
 def bank_from_images(
@@ -240,6 +243,8 @@ def _read_note(label: str, note: Path) -> Prepared | None:
         lists = {str(split): [str(name) for name in names] for split, names in known["lists"].items()}
         if bank is None or not {name for names in lists.values() for name in names} <= set(bank.class_names):
             return None
+        files = known.get("files")  # which caches of earlier versions do not know
+        bank = replace(bank, file_list=cache_root() / str(files) if files else None)
         return Prepared(bank, lists, str(known["found"]), known["partial"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -251,6 +256,7 @@ def _write_note(note: Path, prepared: Prepared) -> None:
         "lists": prepared.lists,
         "found": prepared.found,
         "partial": prepared.partial,
+        "files": prepared.bank.file_list and prepared.bank.file_list.name,
     }
     write_text(note, json.dumps(known, ensure_ascii=False))
 

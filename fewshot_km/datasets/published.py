@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import TypeVar
 
 from fewshot_km.datasets.file_trees import sort_key
@@ -11,6 +12,8 @@ from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.errors import DataError
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+EXAMPLES = 3  # of what is missing: they tell which part it is, and a hundred names would hide how to mend it
 
 V = TypeVar("V")
 
@@ -52,8 +55,8 @@ def check_complete(
 ) -> str | None:
     """Compare what was found, split -> class -> images, with what was published; None where it is all there.
 
-    Otherwise returns "n of m classes, i of j images" where `partial` sets are allowed. Raises DataError that lists what
-    is missing where they are not, and always for classes that belong elsewhere, or a split left without any.
+    Otherwise returns "n of m classes, i of j images" where `partial` sets are allowed. Raises DataError with examples
+    of what is missing where they are not, and always for classes that belong elsewhere, or a split left without any.
     """
     owner = published.owner
     strange = [
@@ -70,27 +73,30 @@ def check_complete(
     missing = {s: [n for n in names if not counts.get(s, {}).get(n)] for s, names in published.lists.items()}
     of_classes = {name: images for classes in counts.values() for name, images in classes.items() if images}
     total = sum(of_classes.values())
-    short = []
-    if published.images_per_class:
-        short = [f"{n} has {i}" for n, i in sorted(of_classes.items()) if i != published.images_per_class]
+    short, each = [], published.images_per_class
+    if each:
+        short = [f"{n} has {i} of {each} images" for n, i in sorted(of_classes.items()) if i != each]
     if total == published.images and not short and not any(missing.values()):
         return None
     found = f"{len(of_classes)} of {len(owner)} classes, {total:,} of {published.images:,} images"
     empty = [split for split in SPLIT_NAMES if len(missing[split]) == len(published.lists[split])]
     if partial and not empty:
         return found
-    lacking = [f"{split} lacks {', '.join(names)}" for split, names in missing.items() if names]
-    if short:
-        lacking.append(
-            f"of {published.images_per_class} images {', '.join(short[:10])}{', ...' if len(short) > 10 else ''}"
-        )
+    lacking = [
+        f"{split} lacks {name}"
+        for names in zip_longest(*missing.values())
+        for split, name in zip(missing, names, strict=True)
+        if name
+    ]
+    shown = ", ".join([*lacking, *short][:EXAMPLES])
     raise DataError(
-        f"{where} holds {found} of {published.name}: {'; '.join(lacking) or 'images are missing'}. Complete it"
+        f"{where} holds {found} of {published.name}. Complete it"
         + (
             f"; without any class of {' and '.join(empty)} it cannot be used"
             if empty
             else f", or {how_to_allow(published)}"
         )
+        + (f". For example, {shown}" if shown else "")
     )
 
 

@@ -10,6 +10,7 @@ from fewshot_km.grid.options import Runner, RunOptions
 from fewshot_km.grid.selection import parse_settings, select
 from fewshot_km.grid.store import ResultStore
 from fewshot_km.grid.workplace import Workplace
+from fewshot_km.wording import every
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def nothing_to_run(agenda: Agenda) -> str:
     """Why no cell is waiting, in a line."""
     if not agenda.cells:
         return f"{agenda.grid.name}: this share is empty, as there are more shares than cells; nothing to run"
-    done = "" if agenda.failed else f"all {len(agenda.cells)} cells are done; "
+    count = len(agenda.cells)
+    done = "" if agenda.failed else f"{every(count, 'cell')} {'is' if count == 1 else 'are'} done; "
     return f"{agenda.grid.name}: {done}nothing to run"
 
 

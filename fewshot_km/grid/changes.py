@@ -9,13 +9,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
     A plug-in is called by what it registers: "the plug-in of learner 'mine' 1f0c... -> 9a3d...".
     """
+    changed = _changed(old, new)
+    return [f"{_name(name, new)} {before} -> {after}" for name, (before, after) in changed.items()]
+
+
+def other_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What the old settings say where they are not the new ones, as "inner.lr 0.4"."""
+    return [f"{_name(name, old)} {before}" for name, (before, _) in _changed(old, new).items()]
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """By name, the texts before and after of what is not the same."""
     before, after = dict(_flat(old)), dict(_flat(new))
     names = [*after, *(name for name in before if name not in after)]
-    return [
-        f"{_name(name, new)} {_text(before, name)} -> {_text(after, name)}"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
+    differ = (name for name in names if before.get(name) != after.get(name))
+    return {name: (_text(before, name), _text(after, name)) for name in differ}
 
 
 def _flat(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:

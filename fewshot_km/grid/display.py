@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from fewshot_km.engine.history import Progress as Iteration
 from fewshot_km.foreign_text import one_line
 from fewshot_km.grid.grid import Cell
+from fewshot_km.wording import counted
 
 if TYPE_CHECKING:
     from fewshot_km.engine import Choice
@@ -68,7 +69,7 @@ class GridDisplay:
         if iteration:
             self._say(cell, f"goes on after iteration {iteration} of {total}")
         elif not self._console.is_terminal:
-            self._say(cell, f"meta-training, {total} iterations")
+            self._say(cell, f"meta-training, {counted(total, 'iteration')}")
 
     def warned(self, cell: Cell, text: str) -> None:
         """One line that stays."""
@@ -112,7 +113,7 @@ class GridDisplay:
         """One line that stays: test accuracy and times."""
         self._say(
             cell,
-            f"test accuracy {100 * summary['test_accuracy']:.2f} % over {summary['test_episodes']} episodes "
+            f"test accuracy {100 * summary['test_accuracy']:.2f} % over {counted(summary['test_episodes'], 'episode')} "
             f"(best validation at iteration {summary['best_iteration']}; "
             f"trained {duration(summary['train_seconds'])}, tested {duration(summary['test_seconds'])})",
         )

@@ -2,18 +2,20 @@
 
 import fnmatch
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import PydanticUndefined
 
 from fewshot_km.errors import ConfigError
 from fewshot_km.grid.config import Section, TaskConfig
-from fewshot_km.grid.grid import SECTIONS, SHARED_BY_LEARNERS, GridFile
+from fewshot_km.grid.grid import GridFile
 from fewshot_km.grid.protocols import protocols
+from fewshot_km.grid.resolving import LISTED, SECTIONS, SHARED_BY_LEARNERS
 from fewshot_km.learners import LEARNERS
 from fewshot_km.registry import did_you_mean
 
+LISTS = "A list makes a task of each number; lists of ways and of shots, one of each pair."
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -45,7 +47,8 @@ def _keys() -> Iterator[Key]:
             "tasks[].label",
             "text",
             "<dataset>-<ways>w<shots>s",
-            "The folder of the task's results, and its name in tables.",
+            "The folder of the task's results, and its name in tables. {ways} and {shots} in it become numbers; a task "
+            "with lists of them has -{ways}w{shots}s added where neither is in it.",
         ),
         ("tasks[].protocol", "text", "", f"Settings to start from: {', '.join(protocols())}."),
         ("learners[].name", "text", "", "A registered learner; a learner may be its name alone."),
@@ -57,7 +60,11 @@ def _keys() -> Iterator[Key]:
         yield Key(name, _kind(schema[name]), _default(field.default), field.description or "")
     yield Key(*labels[0])
     yield Key(*labels[1])
-    yield from _section_keys("tasks[]", TaskConfig)
+    for key in _section_keys("tasks[]", TaskConfig):
+        is_listed = key.name.removeprefix("tasks[].") in LISTED
+        yield (
+            replace(key, kind=f"{key.kind}, or a list", description=f"{key.description} {LISTS}") if is_listed else key
+        )
     yield Key(*labels[2])
     yield Key(*labels[3])
     for name, section in SECTIONS.items():
@@ -103,6 +110,10 @@ def json_schema() -> dict[str, Any]:
     label = {"type": "string", "description": "The folder of the results, and the name in tables."}
     protocol = {"enum": list(protocols()), "description": "Settings to start from."}
     task["properties"] |= {"label": label, "protocol": protocol, **sections}
+    for key in LISTED:
+        number = task["properties"][key]
+        several = {"type": "array", "items": number, "minItems": 1, "uniqueItems": True}
+        task["properties"][key] = {"anyOf": [number, several], "description": f"{number['description']} {LISTS}"}
     task["anyOf"] = [{"required": task.pop("required")}, {"required": ["protocol"]}]
     own = {name: section for name, section in sections.items() if name not in SHARED_BY_LEARNERS}
     names = {"type": "string", "description": "A registered learner.", "examples": LEARNERS.names("*")}
@@ -117,7 +128,7 @@ def json_schema() -> dict[str, Any]:
         "title": "A grid of fewshot_km",
         "type": "object",
         "additionalProperties": False,
-        "required": ["seeds", "tasks", "learners"],
+        "required": ["tasks", "learners"],
         "properties": {
             "description": file["description"],
             "seeds": {**file["seeds"], "uniqueItems": True},

@@ -49,12 +49,15 @@ def digest_of_test(config: CellConfig, dataset: Dataset) -> str:
 
 
 def episodes_frame(dataset: Dataset, spec: TaskSpec, shown: Presented) -> pd.DataFrame:
-    """A row for each image of these episodes, in the order in which learners get them; `episodes` is their digest."""
+    """A row for each image of these episodes, in the order in which learners get them; `episodes` is their digest.
+
+    A column `file` names the image's file, where the data set came as files.
+    """
     bank, (ids, labels) = dataset.bank, _rows(shown)
     episodes, images = ids.shape
     owners = np.searchsorted(bank.starts, ids.ravel(), side="right") - 1
     roles = np.where(np.arange(images) < spec.ways * spec.shots, "support", "query")
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "episodes": episodes_digest(dataset.digest, spec, shown),
             "episode": np.arange(episodes).repeat(images),
@@ -64,6 +67,8 @@ def episodes_frame(dataset: Dataset, spec: TaskSpec, shown: Presented) -> pd.Dat
             "image": ids.ravel() - bank.starts[owners],
         }
     )
+    files = bank.file_names()
+    return frame if files is None else frame.assign(file=np.array(files, dtype=object)[ids.ravel()])
 
 
 def _rows(shown: Presented) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

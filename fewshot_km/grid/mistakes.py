@@ -1,9 +1,10 @@
-"""Mistakes in a grid file as one line each: where, what is wrong, what is allowed."""
+"""Mistakes in a grid file, a line each: where, what is wrong, what is allowed."""
 
 import inspect
 from collections.abc import Callable
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from fewshot_km.registry import did_you_mean, say_mistake
 
@@ -11,23 +12,23 @@ Place = tuple[str, ...]
 """Keys from the outside in, list positions as digits: ("tasks", "0", "ways")."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], locate: Callable[[Place], str]) -> str:
-    """The first error of a validation of `model`; `locate` turns its place into words of the file."""
-    errors = error.errors()
-    first = errors[0]
-    places = [_keys(model, tuple(str(part) for part in e["loc"])) for e in errors]
-    place = places[0]
-    if first["type"] == "extra_forbidden":
+def explain(error: ValidationError, model: type[BaseModel], locate: Callable[[Place], str]) -> list[str]:
+    """The errors of a validation of `model`, one for each place; `locate` turns a place into words of the file."""
+    found: dict[Place, str] = {}
+    for mistake in error.errors():
+        place = _keys(model, tuple(str(part) for part in mistake["loc"]))
+        found.setdefault(place, f"{locate(place)}: {_problem(mistake, model, place)}")  # unions have more than one
+    return list(found.values())
+
+
+def _problem(mistake: ErrorDetails, model: type[BaseModel], place: Place) -> str:
+    if mistake["type"] == "extra_forbidden":
         known = list(_model_at(model, place[:-1]).model_fields)
-        problem = f"unknown key; {did_you_mean(place[-1], known)}allowed: {', '.join(known)}"
-    elif first["type"] == "missing":
+        return f"unknown key; {did_you_mean(place[-1], known)}allowed: {', '.join(known)}"
+    if mistake["type"] == "missing":
         field = _model_at(model, place[:-1]).model_fields[place[-1]]
-        problem = "is missing" + (f": {field.description}" if field.description else "")
-    else:
-        problem = say_mistake(first)
-    others = len(set(places)) - 1
-    more = f" (and {others} more)" if others else ""
-    return f"{locate(place)}: {problem}{more}"
+        return "is missing" + (f": {field.description}" if field.description else "")
+    return say_mistake(mistake)
 
 
 def dotted(place: Place) -> str:

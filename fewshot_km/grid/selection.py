@@ -4,10 +4,11 @@ import fnmatch
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.grid.grid import Cell
+from fewshot_km.grid.grid import Cell, Grid
 from fewshot_km.grid.toml_text import parse_toml
 
 FILTERS = ("task", "learner", "seed", "dataset", "ways", "shots")
@@ -34,6 +35,11 @@ def select(cells: Sequence[Cell], only: Sequence[str], shard: str | None) -> lis
     if not chosen:
         raise ConfigError(f"no cell of the grid matches {' '.join(f'--only {text}' for text in only)}")
     return chosen if shard is None else _share(chosen, shard)
+
+
+def part_of(grid: Grid, only: Sequence[str]) -> Grid:
+    """The grid with the cells alone that match `only`; raises ConfigError as `select` does."""
+    return replace(grid, cells=tuple(select(grid.cells, only, None)), only=tuple(only)) if only else grid
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from fewshot_km.reporting.picture_text import label, text_width
 from fewshot_km.reporting.picture_words import task_title
 from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.table import p_equation
+from fewshot_km.wording import every
 
 # of a critical-difference diagram, in inches
 AXIS = 0.55  # from the top: below its ticks' numbers and the critical difference
@@ -42,8 +43,8 @@ def draw_differences(report: Report, abreast: int = PANELS) -> Picture | None:
         one.margins(x=0.1)
     caption = (
         "Paired differences of accuracy, first minus second, with 95 % t intervals; each task has its own scale. "
-        f"Filled: significant at 5 % (paired t test, Holm-corrected over all {len(contrasts)} comparisons); hollow: "
-        f"undecided. {_compared(contrasts)}"
+        f"Filled: significant at 5 % (paired t test, Holm-corrected over {every(len(contrasts), 'comparison')}); "
+        f"hollow: undecided. {_compared(contrasts)}"
     )
     return Picture("differences", "Paired differences", caption, figure)
 

@@ -130,11 +130,11 @@ def rank_methods(results: GridResults) -> Ranking | str:
     """Ranks over the tasks on which every method is known; or why there are none."""
     columns = [task for task in results.tasks if len(results.of_task(task)) == len(results.methods)]
     if len(results.methods) < 3:
-        return f"none: Friedman's test needs three methods, and there are {len(results.methods)}."
+        return f"none: Friedman's test needs three methods, and there {_is(len(results.methods))}."
     if len(columns) < FEWEST_COLUMNS_FOR_RANKS:
         return (
             f"none: they need at least {FEWEST_COLUMNS_FOR_RANKS} tasks with every method "
-            f"(Demsar 2006), and there are {len(columns)}."
+            f"(Demsar 2006), and there {_is(len(columns))}."
         )
     scores = np.array([[results.scores[task, m].accuracies.mean() for m in results.methods] for task in columns])
     return Ranking(
@@ -143,6 +143,10 @@ def rank_methods(results: GridResults) -> Ranking | str:
         friedman_test(scores),
         critical_difference(len(results.methods), len(columns)),
     )
+
+
+def _is(number: int) -> str:
+    return "is 1" if number == 1 else f"are {number}"
 
 
 def _by_seed(a: Score, b: Score) -> PairedComparison | None:

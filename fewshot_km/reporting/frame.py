@@ -8,6 +8,26 @@ from fewshot_km.reporting.comparisons import Contrasts, best_methods
 from fewshot_km.reporting.grid_results import GridResults
 from fewshot_km.reporting.intervals import KINDS, Intervals, counts_text
 
+PAIRWISE = (
+    "task first second first_is difference_points ci95_low_points ci95_high_points p_holm p_t p_sign_flip p_wilcoxon "
+    "p_first_better ci95_low_first_better ci95_high_first_better n compares"
+)
+
+
+def pairwise_frame(contrasts: Contrasts) -> pd.DataFrame:
+    """One row per pair of methods and task, first minus second, unrounded; differences in points."""
+    rows = []
+    for contrast in contrasts.all:
+        pair = contrast.deciding
+        difference, better = pair.difference, pair.first_better
+        assert difference.low is not None
+        assert difference.high is not None
+        points = [100 * difference.mean, 100 * difference.low, 100 * difference.high]
+        tests = [contrast.adjusted_p, pair.p_t, pair.p_sign_flip, pair.p_wilcoxon]
+        names = [contrast.task, contrast.first, contrast.second, contrast.outcome]
+        rows.append([*names, *points, *tests, better.mean, better.low, better.high, pair.n, contrast.compares])
+    return pd.DataFrame(rows, columns=PAIRWISE.split())
+
 
 def results_frame(results: GridResults, intervals: Intervals, contrasts: Contrasts) -> pd.DataFrame:
     """One row per task and method with unrounded numbers; accuracies in percent, NaN where there is nothing to say."""

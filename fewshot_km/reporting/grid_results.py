@@ -11,6 +11,7 @@ from fewshot_km.errors import DataError
 from fewshot_km.grid import Cell, Grid, ResultStore, StoredCell
 from fewshot_km.grid.analysis_file import Analysis
 from fewshot_km.grid.config import CellConfig
+from fewshot_km.grid.finished_otherwise import say_finished_otherwise
 from fewshot_km.reporting.others import TestedEpisodes, read_others
 from fewshot_km.reporting.statistics import Array
 
@@ -69,13 +70,17 @@ class Score:
 
 @dataclass(frozen=True)
 class GridResults:
-    """All scores of a grid, by task and method, in the grid's order; methods of other code bases come last."""
+    """All scores of a grid, by task and method, in the grid's order; methods of other code bases come last.
+
+    `finished_otherwise` says of cells without a score that they are finished with other settings, and which.
+    """
 
     grid: Grid
     folder: Path
     tasks: tuple[str, ...]
     methods: tuple[str, ...]
     scores: Mapping[tuple[str, str], Score]
+    finished_otherwise: tuple[str, ...] = ()
 
     def of_task(self, task: str) -> list[Score]:
         """The scores of a task that are known."""
@@ -103,8 +108,10 @@ def read_results(grid: Grid, store: ResultStore, others: Sequence[Path] = ()) ->
     for cell in grid.cells:
         of[cell.task, cell.learner].append(cell)
     scores = {key: _read_score(*key, cells, store) for key, cells in of.items()}
+    otherwise = tuple(say_finished_otherwise(grid.cells, store))
     if not any(score.is_known for score in scores.values()):
-        raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: run it first")
+        why = "; ".join(["run it first", *otherwise])
+        raise DataError(f"grid '{grid.name}' has no finished cell under {store.folder}: {why}")
     for task in tasks:
         _check_same_data(task, [scores[task, learner] for learner in learners], store)
     tested = {task: _tested([scores[task, learner] for learner in learners]) for task in tasks}
@@ -114,7 +121,7 @@ def read_results(grid: Grid, store: ResultStore, others: Sequence[Path] = ()) ->
     found = {(score.task, score.method): score for score in given}
     if len(found) < len(given):
         raise DataError("the files of other code bases hold a method twice for one task: give each method one name")
-    return GridResults(grid, store.folder, tasks, (*learners, *outside), scores | missing | found)
+    return GridResults(grid, store.folder, tasks, (*learners, *outside), scores | missing | found, otherwise)
 
 
 def _tested(scores: Sequence[Score]) -> TestedEpisodes:

@@ -74,12 +74,13 @@ def counts_text(interval: Interval) -> str:
 def kind_note(kind: Kind, intervals: Sequence[Interval]) -> str:
     """What an interval is, over how many; the same words wherever it stands."""
     counts = " or ".join(sorted({counts_text(interval) for interval in intervals}, key=lambda text: [len(text), text]))
+    s = "" if counts == "1" else "s"
     methods = {interval.method for interval in intervals}
     said = {
-        "episodes": f"episodes: 95 % t interval over n = {counts} test episodes, each averaged over the seeds; "
+        "episodes": f"episodes: 95 % t interval over n = {counts} test episode{s}, each averaged over the seeds; "
         "speaks of these trained models only, on episodes drawn with replacement from this pool of images.",
-        "open": f"open: the same over n = {counts} test episodes that share no image; speaks of the data.",
-        "seeds": f"seeds: 95 % t interval over n = {counts} independently meta-trained seeds.",
+        "open": f"open: the same over n = {counts} test episode{s} that share no image; speaks of the data.",
+        "seeds": f"seeds: 95 % t interval over n = {counts} independently meta-trained seed{s}.",
         "hierarchical": f"hierarchical: 95 % t interval over n = {counts} (seeds x episodes), both a sample (two-way "
         "analysis of variance); never narrower than the one over seeds.",
     }[kind]

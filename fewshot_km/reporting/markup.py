@@ -56,18 +56,22 @@ def _escape_markdown(text: str) -> str:
     return " ".join(text.split())
 
 
-def to_latex(tables: list[Table]) -> str:
-    """The tables for a document with \\usepackage{booktabs}, each a `table` with its notes below."""
-    return "% needs \\usepackage{booktabs}\n\n" + "\n".join(_latex(table) for table in tables)
+def to_latex(tables: list[Table], prefix: str = "") -> str:
+    """The tables for a document with \\usepackage{booktabs}, each a `table` with caption, label and footnote.
+
+    The label is tab: and the table's name behind `prefix`. What of the notes is not in the footnote is in comments.
+    """
+    return "% needs \\usepackage{booktabs}\n\n" + "\n".join(_latex(table, prefix) for table in tables)
 
 
-def _latex(table: Table) -> str:
+def _latex(table: Table, prefix: str) -> str:
     columns = "".join("l" if place < table.words else "r" for place in range(len(table.header)))
     lines = [
         r"\begin{table}",
         r"\centering",
         *([r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] if len(columns) > WIDE else []),
-        rf"\caption{{{escape_latex(table.title)}}}",
+        rf"\caption{{{escape_latex(table.caption or table.title)}}}",
+        *([rf"\label{{tab:{prefix}{table.name}}}"] if table.name else []),
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(escape_latex(name) for name in table.header) + r" \\",
@@ -78,9 +82,11 @@ def _latex(table: Table) -> str:
             lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{escape_latex(section.title)}}}}} \\")
         lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in section.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {escape_latex(' '.join(table.notes))}}}"]
+    footnote = table.footnote or " ".join(table.notes)
+    lines += [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {escape_latex(footnote)}}}"]
     lines += [r"\end{table}", ""]
-    return "\n".join(lines)
+    comments = [f"% {one_line(note)}" for note in table.notes] if table.footnote else []
+    return "\n".join([*comments, *lines])
 
 
 def _latex_entry(entry: Entry) -> str:

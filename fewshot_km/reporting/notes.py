@@ -7,6 +7,7 @@ from fewshot_km.reporting.comparisons import Contrasts
 from fewshot_km.reporting.grid_results import GridResults
 from fewshot_km.reporting.intervals import KINDS, Intervals
 from fewshot_km.reporting.statistics import FEWEST_SEEDS_FOR_ALGORITHMS, Kind
+from fewshot_km.wording import counted, every
 
 # the numbers: Omniglot's 20-way 1-shot one-shot classification runs of Lake et al. 2015, with learners of this suite
 BATCH_NORM = (
@@ -33,8 +34,8 @@ def accuracy_notes(results: GridResults, intervals: Intervals, contrasts: Contra
     ]
     if compares:
         notes.append(
-            "bold: not significantly worse than the best of its column (paired t test, Holm-corrected over all "
-            f"{len(contrasts.all)} comparisons of the table, 5 %); compares {' and '.join(compares)}"
+            "bold: not significantly worse than the best of its column (paired t test, Holm-corrected over "
+            f"{every(len(contrasts.all), 'comparison')} of the table, 5 %); compares {' and '.join(compares)}"
             + (
                 "."
                 if compares == ["algorithms"]
@@ -78,7 +79,7 @@ def pairwise_notes() -> tuple[str, ...]:
 
 def state_notes(results: GridResults) -> list[str]:
     """What is not finished, failed, follows a protocol, or was computed in different ways."""
-    notes = []
+    notes = [f"Only a part of the grid: {', '.join(results.grid.only)}."] if results.grid.only else []
     if any(score.state for score in results.scores.values()):
         notes.append("Not finished: what stands in brackets rests on fewer seeds than the grid asks for.")
     notes += [
@@ -86,12 +87,13 @@ def state_notes(results: GridResults) -> list[str]:
         for score in results.scores.values()
         for seed, reason in score.failures
     ]
+    notes += [f"{said}." for said in results.finished_otherwise]
     notes += _protocol_notes(results)
     stored = results.stored()
     if before := sum(not one.has_digests for one in stored):
         notes.append(
-            f"Not known of {before} of {len(stored)} finished cells: whether their files are still as they were "
-            "written; their records are from before these held digests."
+            f"Not known of {before} of {counted(len(stored), 'finished cell')}: whether their files are still as they "
+            "were written; their records are from before these held digests."
         )
     mixed = _provenance(one.record for one in stored)
     return notes + [f"Cells differ in {what}: {', '.join(seen)}." for what, seen in mixed.items() if len(seen) > 1]
@@ -102,7 +104,7 @@ def _protocol_notes(results: GridResults) -> list[str]:
     followed: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     learners: dict[str, set[str]] = {}
     for cell in results.grid.cells:
-        if cell.protocol:
+        if cell.protocol and results.scores[cell.task, cell.learner].is_known:
             of = followed.setdefault((cell.task, cell.protocol, cell.deviations), [])
             of += [] if cell.learner in of else [cell.learner]
             learners.setdefault(cell.task, set()).add(cell.learner)
@@ -111,6 +113,19 @@ def _protocol_notes(results: GridResults) -> list[str]:
         who = "" if set(names) == learners[task] else f" ({', '.join(names)})"
         notes.append(f"{task}{who}: protocol {protocol}" + (f", but {', '.join(deviations)}." if deviations else "."))
     return notes
+
+
+def accuracy_footnote(results: GridResults, intervals: Intervals, contrasts: Contrasts, kind: Kind) -> str:
+    """What must stand under the accuracies in a paper: what is behind ± and bold, and whom they do not speak for."""
+    said = [f"± {intervals.note(kind).partition(';')[0].rstrip('.')}."]
+    if contrasts.all:
+        said.append("Bold: not significantly worse than the best (paired t test, Holm-corrected, 5 %).")
+    if norms(results) & {"batch"}:
+        said.append("Batch norm over all query images of a task (transductive).")
+    said += [f"{task}: {text} alone." for task in results.tasks if (text := results.partial(task))]
+    if any(score.state for score in results.scores.values()):
+        said.append("Not all seeds are finished.")
+    return " ".join(said)
 
 
 def _provenance(records: Iterable[Record]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class TableName(StrEnum):
+    """What tables are called on the command line."""
+
+    ACCURACY = "accuracy"
+    INTERVALS = "intervals"
+    COSTS = "costs"
+    PAIRWISE = "pairwise"
+    RANKS = "ranks"
+    CLAIMS = "claims"
+
+
 @dataclass(frozen=True)
 class Report:
     """Results and what follows from them; `kind` is the interval of the headline table."""
@@ -38,11 +50,7 @@ class Report:
 
     def tables(self) -> list[Table]:
         """Accuracies, intervals, costs."""
-        return [
-            accuracy_table(self.results, self.intervals, self.contrasts, self.kind),
-            interval_table(self.results, self.intervals),
-            cost_table(self.results),
-        ]
+        return [self.table(name) for name in (TableName.ACCURACY, TableName.INTERVALS, TableName.COSTS)]
 
     def pairwise(self) -> Table:
         """All comparisons."""
@@ -56,6 +64,18 @@ class Report:
         """What papers claim, beside what the results say."""
         return claims_table(self.claims)
 
+    def table(self, name: TableName) -> Table:
+        """The table of that name."""
+        make = {
+            TableName.ACCURACY: lambda: accuracy_table(self.results, self.intervals, self.contrasts, self.kind),
+            TableName.INTERVALS: lambda: interval_table(self.results, self.intervals),
+            TableName.COSTS: lambda: cost_table(self.results),
+            TableName.PAIRWISE: self.pairwise,
+            TableName.RANKS: self.ranks,
+            TableName.CLAIMS: self.claims_table,
+        }
+        return make[name]()
+
     def frame(self) -> "pd.DataFrame":
         """Every number, unrounded."""
         from fewshot_km.reporting.frame import results_frame  # pandas, which tables and pages do without
@@ -67,6 +87,13 @@ class Report:
         from fewshot_km.csv_frames import csv_text
 
         return csv_text(self.frame())
+
+    def pairwise_csv(self) -> str:
+        """All comparisons as CSV, unrounded."""
+        from fewshot_km.csv_frames import csv_text
+        from fewshot_km.reporting.frame import pairwise_frame
+
+        return csv_text(pairwise_frame(self.contrasts))
 
 
 def make_report(grid: Grid, store: ResultStore, others: Sequence[Path] = (), kind: Kind | None = None) -> Report:

@@ -27,13 +27,21 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, a header whose first `words` columns are words, sections of rows, and notes: one sentence each."""
+    """A title, a header whose first `words` columns are words, sections of rows, and notes: one sentence each.
+
+    name      what it is called on the command line and, after the grid's name, in a document's references
+    caption   what it shows, as a paper says it; the title where it is empty
+    footnote  what must stand below it in a paper, for which the notes are too long; these where it is empty
+    """
 
     title: str
     header: tuple[str, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
     words: int = 1
+    name: str = ""
+    caption: str = ""
+    footnote: str = ""
 
     @property
     def rows(self) -> list[tuple[Entry, ...]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fewshot_km.reporting.comparisons import Contrast, Contrasts, Ranking, best_methods
 from fewshot_km.reporting.grid_results import GridResults, Score
 from fewshot_km.reporting.intervals import KINDS, Intervals, counts_text
-from fewshot_km.reporting.notes import accuracy_notes, interval_notes, pairwise_notes, state_notes
+from fewshot_km.reporting.notes import accuracy_footnote, accuracy_notes, interval_notes, pairwise_notes, state_notes
 from fewshot_km.reporting.published import CheckedClaim, published_rows, published_task
 from fewshot_km.reporting.statistics import Kind
 from fewshot_km.reporting.table import NOTHING, Entry, Section, Table, difference_text, p_text, range_text, spread_text
@@ -29,7 +29,16 @@ def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contra
     sections = (Section("", rows), *([Section("published, not ours", published)] if published else []))
     header = ("accuracy %", *(f"{task} (partial)" if results.partial(task) else task for task in results.tasks))
     notes = (*accuracy_notes(results, intervals, contrasts, kind), *sources, *state_notes(results))
-    return Table(f"Grid {results.grid.name}", header, sections, notes)
+    footnote = accuracy_footnote(results, intervals, contrasts, kind)
+    return Table(
+        f"Grid {results.grid.name}",
+        header,
+        sections,
+        notes,
+        name="accuracy",
+        caption=f"Accuracy in % on the test episodes of grid {results.grid.name}, with 95 % intervals.",
+        footnote=f"{footnote} Published rows, and their ±, are as papers print them." if published else footnote,
+    )
 
 
 def _published(results: GridResults) -> tuple[tuple[tuple[Entry, ...], ...], list[str]]:
@@ -70,7 +79,17 @@ def interval_table(results: GridResults, intervals: Intervals) -> Table:
         for score in results.of_task(task)
     )  # fmt: skip
     header = ("task", "method", "accuracy %", *(f"± {kind} (n)" for kind in KINDS))
-    return Table("Intervals", header, (Section("", rows),), interval_notes(results, intervals), words=2)
+    return Table(
+        "Intervals",
+        header,
+        (Section("", rows),),
+        interval_notes(results, intervals),
+        words=2,
+        name="intervals",
+        caption=f"Accuracy in % on the test episodes of grid {results.grid.name}, with every kind of 95 % interval.",
+        footnote="In brackets: over how many. Episodes, open (without a common image): for these trained models. "
+        "Seeds, hierarchical (seeds and episodes): for the algorithm.",
+    )
 
 
 def cost_table(results: GridResults) -> Table:
@@ -79,7 +98,7 @@ def cost_table(results: GridResults) -> Table:
     for task in results.tasks:
         for method in results.methods:
             score = results.scores[task, method]
-            if score.config is not None:
+            if score.cells and score.is_known:
                 facts[task, method] = _facts(score)
     partial = {task: text for task in results.tasks if (text := results.partial(task))}
     rows = tuple(
@@ -98,11 +117,20 @@ def cost_table(results: GridResults) -> Table:
             "norm batch: statistics of the batch at hand, at test too (transductive), as in MAML; one query image at a "
             "time, such a learner is at chance (see the warning under the accuracies)."
         )
-    if any(cell.config.validation.patience != "none" for cell in results.grid.cells):
+    if any(results.scores[key].cells[0].config.validation.patience != "none" for key in facts):
         notes.append(
             "iterations: at most; training ended where validations had brought nothing better for long enough."
         )
-    return Table("Costs and settings", header, (Section("", rows),), tuple(notes), words=2 + bool(partial))
+    return Table(
+        "Costs and settings",
+        header,
+        (Section("", rows),),
+        tuple(notes),
+        words=2 + bool(partial),
+        name="costs",
+        caption=f"Cost of adapting to one task, and settings, on grid {results.grid.name}.",
+        footnote="Parameters, bytes: stored for each task. Inner steps: at training / at test.",
+    )
 
 
 def _facts(score: Score) -> dict[str, str]:
@@ -142,13 +170,23 @@ def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differenc
     tests = ("p (Holm)", "p (t)", "p (sign flip)", "p (Wilcoxon)")
     header = ("task", "A − B", "A is", "points", *tests, "P(A > B)", "n", "compares")
     sections = (Section("", tuple(tuple(map(Entry, row)) for row in rows)),)
-    return Table(title, header, sections, pairwise_notes(), words=3)
+    return Table(
+        title,
+        header,
+        sections,
+        pairwise_notes(),
+        words=3,
+        name="pairwise",
+        caption="Paired differences of accuracy, in points.",
+        footnote="± and brackets: 95 % intervals over n pairs. Better, worse: paired t test, Holm-corrected, 5 %.",
+    )
 
 
 def ranking_table(ranking: Ranking | str) -> Table:
     """A row per method with its mean rank over the tasks; no rows, but the reason, where there are no ranks."""
+    caption = "Mean ranks over the tasks, 1 the best."
     if isinstance(ranking, str):
-        return Table("Ranks", ("method", "mean rank"), (), (ranking,))
+        return Table("Ranks", ("method", "mean rank"), (), (ranking,), name="ranks", caption=caption)
     ordered = sorted(ranking.ranks.items(), key=lambda item: item[1])
     rows = tuple((Entry(method), Entry(f"{rank:.2f}")) for method, rank in ordered)
     groups = "; ".join(", ".join(group) for group in ranking.groups())
@@ -157,7 +195,7 @@ def ranking_table(ranking: Ranking | str) -> Table:
         f"Friedman's test that all rank alike: p {p_text(ranking.friedman_p)}.",
         f"Nemenyi's critical difference at 5 %: {ranking.critical_difference:.2f}; not told apart: {groups or 'none'}.",
     )
-    return Table("Ranks", ("method", "mean rank"), (Section("", rows),), notes)
+    return Table("Ranks", ("method", "mean rank"), (Section("", rows),), notes, name="ranks", caption=caption)
 
 
 def claims_table(checked: Sequence[CheckedClaim]) -> Table:
@@ -168,7 +206,16 @@ def claims_table(checked: Sequence[CheckedClaim]) -> Table:
         said = f"{claim.better} above {claim.worse} on {claim.task} ({claim.source})"
         found = [_evidence(one.contrast)] if one.contrast else []
         rows.append((Entry(said), Entry(one.verdict), Entry("; ".join([*found, *filter(None, [one.why])]))))
-    return Table("Claims", ("claim", "verdict", "evidence"), (Section("", tuple(rows)),), pairwise_notes()[:2], words=3)
+    return Table(
+        "Claims",
+        ("claim", "verdict", "evidence"),
+        (Section("", tuple(rows)),),
+        pairwise_notes()[:2],
+        words=3,
+        name="claims",
+        caption="What papers claim, beside what these results say.",
+        footnote="Paired differences with 95 % t intervals; paired t test, Holm-corrected, 5 %.",
+    )
 
 
 def _evidence(contrast: Contrast) -> str:

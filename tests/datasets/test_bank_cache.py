@@ -130,7 +130,10 @@ def test_each_image_is_at_the_place_of_its_class_and_number(cache: Path, tmp_pat
     assert done == "10 images of 8x8"
     expected = expected_bank()
     assert bank.digest == expected.digest == content_digest(np.asarray(bank.images), ORDER, bank.starts)
-    assert listed(cache) == [f"made-{bank.digest[:16]}.json", f"made-{bank.digest[:16]}.npy"]
+    assert bank.file_list is not None
+    assert bank.file_names() == [name for kind in ORDER for name in classes_of(files)[kind]]
+    stem = f"made-{bank.digest[:16]}"
+    assert listed(cache) == sorted([f"{stem}.json", f"{stem}.npy", bank.file_list.name])
 
 
 def test_images_of_other_sizes_are_brought_to_one_and_that_is_said(cache: Path, tmp_path: Path) -> None:
@@ -463,8 +466,8 @@ print(bank.digest, bank.is_intact())
     digest = expected_bank().digest
     assert [finish(process) for process in processes] == [f"{digest} True\n"] * 3
     stem = f"made-{digest[:16]}"
-    (note,) = cache.glob("made-source-*.json")
-    assert listed(cache) == sorted([f"{stem}.json", f"{stem}.npy", note.name])
+    (note,), (names,) = cache.glob("made-source-*.json"), cache.glob("made-files-*.json")
+    assert listed(cache) == sorted([f"{stem}.json", f"{stem}.npy", note.name, names.name])
     assert json.loads(note.read_text(encoding="utf-8"))["bank"] == digest
 
 

@@ -127,7 +127,7 @@ def test_the_second_load_decodes_nothing(files: Files, tmp_path: Path, monkeypat
 
 def test_an_incomplete_set_is_refused(files: Files, tmp_path: Path) -> None:
     write(tmp_path / "cub", files)
-    with pytest.raises(DataError, match=r"holds 5 of 200 classes, 20 of 11,788 images of cub: .*allow_partial"):
+    with pytest.raises(DataError, match=r"holds 5 of 200 classes, 20 of 11,788 images of cub\. .*allow_partial"):
         load(tmp_path, allow_partial=False)
 
 

@@ -45,12 +45,24 @@ def test_shipped_grids_are_valid_in_an_editor(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"), [("ways = 5", "ways = [5, 20]"), ("shots = 1", "shots = [1, 5]"), ("seeds = [0, 1]", "")]
+)
+def test_editor_and_reader_take_the_same(tmp_path: Path, old: str, new: str) -> None:
+    text = SMALL_GRID.replace(old, new)
+    jsonschema.validate(tomllib.loads(text), json_schema())
+    assert load_grid(write_grid(tmp_path, text)).cells
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ("lr = 0.4", "lr = -1"),
         ("lr = 0.4", 'lr = "fast"'),
         ("lr = 0.4", "lr = 0.4\nrate = 1"),
         ("ways = 5", "ways = 1"),
+        ("ways = 5", "ways = [5, 1]"),
+        ("ways = 5", "ways = []"),
+        ("shots = 1", "shots = [1, 1]"),
         ("seeds = [0, 1]", "seeds = []"),
         ("seeds = [0, 1]", "seeds = [0, 0]"),
         ("shots = 1", "shots = 1\nlearner = 3"),

@@ -1,10 +1,13 @@
 """Grid files: how they resolve into cells, and what is said about mistakes in them."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fewshot_km.errors import ConfigError, UnknownNameError
+from fewshot_km.errors import ConfigError, MistakesError, UnknownNameError
 from fewshot_km.grid import find_grid, load_grid, shipped_grids
 from fewshot_km.networks import NETWORKS
 from tests.grid.made_up import SMALL_GRID, small_grid, write_grid
@@ -107,7 +110,12 @@ def test_a_cell_is_known_by_its_settings_not_by_their_formatting(tmp_path: Path)
             "filter",
             r"network.name: network 'conv4' has no option 'filter': did you mean 'filters'",
         ),
-        ("seeds", "seed", r"small.toml: seeds: is missing: One cell per seed"),
+        ("seeds", "seed", r"small.toml: seed: unknown key; did you mean 'seeds'"),
+        ("ways = 5", "ways = []", r"small.toml: tasks\[0\].ways: \[\]: name at least one number"),
+        ("ways = 5", "ways = [5, 5]", r"small.toml: tasks\[0\].ways: each number once; got \[5, 5\]"),
+        ("ways = 5", "ways = [5, 1]", r"small.toml: tasks\[0\].ways: 1: input should be greater than or equal to 2"),
+        ("ways = 5", "ways = [[5]]", r"small.toml: tasks\[0\].ways: \[5\]: input should be a valid integer"),
+        ("shots = 1", 'shots = [1, 5]\nlabel = "x-{ways}"', r"are both 'x-5/maml': give one a label"),
         ("seeds = [0, 1]", "seeds = [0, 0]", r"small.toml: seeds: each seed once"),
         (
             "seeds = [0, 1]",
@@ -163,6 +171,84 @@ def test_labels_are_no_names_of_what_lies_beside_them(tmp_path: Path, label: str
     with pytest.raises(ConfigError, match=rf"tasks\[0\].label: '{label}' becomes a folder"):
         small_grid(tmp_path, text)
     assert small_grid(tmp_path, text.replace(label, f"{label.partition('.')[0]}2")).cells
+
+
+MISTAKES = {
+    ("lr = 0.4", ""): "inner.lr: is missing",
+    ('"maml"', '"malm"'): "learners[0]: unknown learner 'malm'",
+    ('norm_affine = "bias"', "norm_afine = 1, other = 2"): "learners[1]: learner 'km-maml' has no option 'norm_afine'",
+    ('"glyphs"', '"glyph"'): "tasks[0].dataset: unknown data set 'glyph'",
+    ("ways = 5", 'ways = 1\nlabel = "a/b"'): "tasks[0].ways: 1",
+    ("filters = 8", "filter = 8"): "network.name: network 'conv4' has no option 'filter'",
+    ("seeds", "seed"): "seed: unknown key",
+    ("[outer]", "[outer]\nclip = 1\nlr = 0"): "outer.clip: unknown key",
+    ("every = 2", "every = 0"): "validation.every: 0",
+}
+TOLD_BESIDE = {
+    "other": "learners[1]: learner 'km-maml' has no option 'other'",
+    "a/b": "tasks[0].label: 'a/b' becomes a folder",
+    "lr = 0\n": "outer.lr: 0",
+}
+
+
+@given(st.sets(st.sampled_from(list(MISTAKES)), min_size=2), st.integers(1, 3))
+def test_all_mistakes_are_told_at_once_the_shortest_first(chosen: set[tuple[str, str]], tasks: int) -> None:
+    """Each once, whatever number of tasks and learners has it."""
+    text = SMALL_GRID.replace("shots = 1", f"shots = {list(range(1, tasks + 1))}")
+    for old, new in chosen:
+        assert old in text
+        text = text.replace(old, new, 1)
+    expected = {MISTAKES[change] for change in chosen} | {said for key, said in TOLD_BESIDE.items() if key in text}
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(MistakesError) as caught:
+        small_grid(Path(folder), text)
+    told = caught.value.mistakes
+    assert caught.value.heading == f"small.toml: {len(expected)} mistakes"
+    assert len(told) == len(expected)
+    assert all(sum(line.startswith(start) for line in told) == 1 for start in expected)
+    assert [len(line) for line in told] == sorted(len(line) for line in told)
+
+
+def test_very_many_mistakes_are_counted(tmp_path: Path) -> None:
+    keys = "".join(f"wrong_{n} = {n}\n" for n in range(100))
+    with pytest.raises(MistakesError) as caught:
+        small_grid(tmp_path, keys + SMALL_GRID)
+    assert caught.value.heading == "small.toml: 100 mistakes"
+    assert caught.value.mistakes[-1] == "and 80 more"
+    assert len(caught.value.mistakes) == 21
+
+
+def test_lists_of_ways_and_shots_are_a_grid_of_tasks(tmp_path: Path) -> None:
+    """The same cells, to their digests, as of tasks that are written one by one."""
+    head, rest = SMALL_GRID.split("ways = 5\nshots = 1\n")
+    listed = small_grid(tmp_path, f"{head}ways = [5, 20]\nshots = [1, 5]\n{rest}")
+    pairs = [(ways, shots) for ways in (5, 20) for shots in (1, 5)]
+    one_by_one = '\n[[tasks]]\ndataset = "glyphs"\n'.join(f"ways = {ways}\nshots = {shots}\n" for ways, shots in pairs)
+    assert small_grid(tmp_path, head + one_by_one + rest).cells == listed.cells
+    assert list(dict.fromkeys(cell.task for cell in listed.cells)) == [f"glyphs-{w}w{s}s" for w, s in pairs]
+
+
+@pytest.mark.parametrize(
+    ("label", "ways", "labels"),
+    [
+        ("letters", "[5, 20]", ["letters-5w1s", "letters-20w1s"]),
+        ("{ways}-letters-{shots}", "[5, 20]", ["5-letters-1", "20-letters-1"]),
+        ("letters", "[5]", ["letters"]),
+        ("letters-{ways}", "5", ["letters-5"]),
+    ],
+)
+def test_labels_of_listed_tasks_tell_them_apart(tmp_path: Path, label: str, ways: str, labels: list[str]) -> None:
+    text = SMALL_GRID.replace("ways = 5", f'label = "{label}"\nways = {ways}')
+    assert list(dict.fromkeys(cell.task for cell in small_grid(tmp_path, text).cells)) == labels
+
+
+def test_lists_too_long_for_any_grid_are_refused_before_they_are_multiplied(tmp_path: Path) -> None:
+    many = list(range(2, 50_000))
+    with pytest.raises(ConfigError, match="cells are more than 10,000"):
+        small_grid(tmp_path, SMALL_GRID.replace("ways = 5", f"ways = {many}").replace("shots = 1", f"shots = {many}"))
+
+
+def test_without_seeds_there_is_one(tmp_path: Path) -> None:
+    assert [cell.seed for cell in small_grid(tmp_path, SMALL_GRID.replace("seeds = [0, 1]", "")).cells] == [0, 0]
 
 
 def test_a_grid_must_be_readable(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_what_cannot_be_analysed_is_named_and_the_others_are(old: Path) -> None:
 def test_cells_that_are_not_finished_are_counted(old: Path) -> None:
     write_grid(old, SMALL_GRID)
     assert run(old, "evaluate", "small.toml", "--only", "learner=maml") == 0
-    last = "small: 1 finished cells, 1 not finished, which `fewshot-km run` will analyse, too"
+    last = "small: 1 finished cell, 1 not finished, which `fewshot-km run` will analyse, too"
     assert said(old).splitlines()[-1] == last
     (old / TASK / "maml/seed0/analysis.json").write_text("{")
     assert run(old, "evaluate", "small.toml") == 2
