@@ -7,14 +7,14 @@ from importlib.metadata import version as package_version
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.filesize import decimal
 from typer.core import TyperGroup
 
+from fewshot_km.cli_clean import clean_command
 from fewshot_km.cli_config import config_commands
 from fewshot_km.cli_data import data_commands
 from fewshot_km.cli_episodes import episodes_commands
 from fewshot_km.cli_evaluate import evaluate_command
-from fewshot_km.cli_options import GridName, Only, Plugins, Results, Settings, load_plugins
+from fewshot_km.cli_options import Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli_report import compare_command, report_command
 from fewshot_km.cli_run import run_command
 from fewshot_km.cli_tables import print_line, print_rows
@@ -27,7 +27,6 @@ from fewshot_km.foreign_text import one_line
 from fewshot_km.grid import Cell, ResultStore, find_grid, load_grid, shipped_grids
 from fewshot_km.grid.display import duration
 from fewshot_km.grid.finished_otherwise import say_finished_otherwise
-from fewshot_km.grid.leftovers import find_leftovers, remove
 from fewshot_km.grid.options import RunOptions
 from fewshot_km.grid.protocols import find_protocol, protocols
 from fewshot_km.grid.selection import parse_settings, select
@@ -187,34 +186,7 @@ def _state(store: ResultStore, cell: Cell) -> tuple[str, str, str]:
     return "unfinished" if kept else state, trained, found
 
 
-@app.command()
-def clean(
-    grid: GridName,
-    results: Results = RunOptions.results,
-    older_results: Annotated[
-        bool, typer.Option("--older-results", help="Also finished cells of other settings, or that left the grid.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
-    settings: Settings = None,
-    plugin: Plugins = None,
-) -> None:
-    """Delete what no cell of a grid goes on from any more, after asking."""
-    load_plugins(plugin)
-    loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
-    store = ResultStore(results, loaded.name)
-    found = find_leftovers(loaded, store, results=older_results)
-    if not found:
-        print_line(f"{store.folder}: nothing is left over")
-        return
-    for leftover in found:
-        print_line(f"{leftover.path}: {leftover.what}, {decimal(leftover.size)}")
-    if not yes and not typer.confirm(f"Delete {'this' if len(found) == 1 else f'these {len(found)}'}?"):
-        print("nothing was deleted")
-        return
-    remove(found)
-    print(f"deleted {len(found)}, {decimal(sum(leftover.size for leftover in found))}")
-
-
+app.command("clean")(clean_command)
 app.command("report")(report_command)
 app.command("compare")(compare_command)
 

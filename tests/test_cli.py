@@ -301,6 +301,17 @@ def test_wrong_use_is_one_line_and_status_2(
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.parametrize("command", ["list", "run", "report"])
+def test_several_mistakes_are_a_line_each(tmp_path: Path, in_process: InProcess, command: str) -> None:
+    write_grid(tmp_path, SMALL_GRID.replace('"maml"', '"malm"').replace("ways = 5", "ways = 1\nsize = 3"))
+    done = in_process(command, "small.toml")
+    assert (done.exit_code, done.stdout) == (2, "")
+    first, *others = done.stderr.splitlines()
+    assert first == "error: small.toml: 3 mistakes"
+    starts = ("  tasks[0].ways: 1: ", "  tasks[0].size: unknown key", "  learners[0]: unknown learner 'malm'")
+    assert [line.startswith(start) for line, start in zip(others, starts, strict=True)] == [True] * 3
+
+
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_an_empty_share_says_so_and_is_no_error(tmp_path: Path, in_process: InProcess, more: list[str]) -> None:
     write_grid(tmp_path)

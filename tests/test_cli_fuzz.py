@@ -138,7 +138,7 @@ OPTIONS = {
     ("run", "small.toml"): RUN,
     ("run", "small.toml", "--dry-run"): RUN,
     ("list", "small.toml"): ["--only", "--set", "--results", "--plugin"],
-    ("report", "small.toml"): ["--format", "--interval", "--set", "--results", "--plugin"],
+    ("report", "small.toml"): ["--format", "--interval", "--set", "--results", "--plugin", "--only", "--table"],
     ("clean", "small.toml"): ["--set", "--results"],
     ("evaluate", "small.toml", "--only", "seed=none"): ["--only", "--set", "--results", "--device"],
     ("episodes", "dump", "small.toml", "--task", "none"): ["--out", "--set", "--data-root"],

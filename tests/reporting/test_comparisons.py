@@ -97,7 +97,7 @@ def test_a_single_method_has_no_best(tmp_path: Path) -> None:
 def test_ranks_need_five_tasks(tmp_path: Path) -> None:
     (tmp_path / "few").mkdir()
     few = rank_methods(read_results(*filled(tmp_path / "few", OMNIGLOT, 1, {"maml": 0.0, "anil": 0.0, "km-maml": 0.0})))
-    assert few == "none: they need at least 5 tasks with every method (Demsar 2006), and there are 1."
+    assert few == "none: they need at least 5 tasks with every method (Demsar 2006), and there is 1."
     ranking = rank_methods(read_results(*filled(tmp_path, GLYPHS, 1, {"maml": 0.0, "anil": 0.1, "km-maml": 0.2})))
     assert isinstance(ranking, Ranking)
     assert ranking.ranks == {"maml": 3, "anil": 2, "km-maml": 1}

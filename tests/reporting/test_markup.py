@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -118,3 +119,15 @@ def test_no_character_reaches_a_file_that_a_terminal_would_act_on(write: Callabl
     assert not any(map(is_harmful, written.replace("\n", "")))
     shown = LatexNodes2Text().latex_to_text(written) if write is to_latex else written.replace("\\\\", "\\")
     assert shown.count("u202edlrow") == (2 if write is to_csv else 5)
+
+
+def test_notes_too_long_for_a_footnote_are_comments_that_end_with_their_line() -> None:
+    notes = ("first\n\\input{secret}\r\\bad", "second")
+    table = replace(TABLE, notes=notes, name="accuracy", caption="What it shows.", footnote="Short.")
+    written = to_latex([table], "grid-")
+    assert "\n% first \\input{secret}" in written
+    assert r"\label{tab:grid-accuracy}" in written
+    assert r"\caption{What it shows.}" in written
+    text = LatexNodes2Text().latex_to_text(written)
+    assert "Short." in text
+    assert not any(word in text for word in ("first", "secret", "second", "A title"))

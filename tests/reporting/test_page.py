@@ -215,7 +215,7 @@ def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert command("--html", "--out", "mine.html").exit_code == 0
     assert Path("mine.html").read_bytes() == page
     for arguments, said in (
-        (["--out", "x.html"], "needs --html"),
+        (["--figures", "--out", "x.html"], "--out names one file"),
         (["--html", "--out", "small.toml/x"], "small.toml/x"),
         (["--html", "--out", "pages/mine.html"], "there is no folder pages: make it"),
         (["--html", "--out", "results"], "that is a folder"),
