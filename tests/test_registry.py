@@ -1,11 +1,14 @@
 """Registries: names are taken once, unknown ones are answered, options are checked against signatures."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
 from fewshot_km.registry import Registry
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 def first() -> None: ...
@@ -107,3 +110,16 @@ def test_options_are_those_of_the_signature() -> None:
     free: Registry[object] = Registry("network", "networks", given=1)
     free.register("open")(open_factory)
     assert free.options("open", {"x": 1}) == {"x": 1}
+
+
+def test_an_annotation_that_means_nothing_here_leaves_the_others_checked() -> None:
+    """As of what is imported for type checkers alone."""
+    registry: Registry[object] = Registry("thing", "things", given=1)
+
+    def make(given: "Decimal", size: Literal["small", "large"] = "small", rest: "Decimal | int" = 0) -> "Decimal":
+        """Make it."""
+
+    registry.register("made")(make)
+    assert registry.options("made", {"size": "large", "rest": 3}) == {"size": "large", "rest": 3}
+    with pytest.raises(ConfigError, match="'tiny' is not allowed; allowed: 'small' or 'large'"):
+        registry.options("made", {"size": "tiny"})

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from fewshot_km.engine import EXECUTIONS
+from fewshot_km.engine.names import ExecutionName
 from fewshot_km.episodes import Episode
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
 from tests.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, SMALL_NETWORKS, PaperNetwork
@@ -238,3 +240,7 @@ def one_shot_episode(network: PaperNetwork, seed: int) -> Episode:
     labels = torch.arange(network.ways)[None]
     support, query = (torch.rand(1, network.ways, *network.image_shape, generator=generator) for _ in range(2))
     return Episode(support, labels, query, labels)
+
+
+def test_the_command_line_knows_every_execution() -> None:
+    assert get_args(ExecutionName) == tuple(EXECUTIONS)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from fewshot_km.reporting.picture import Picture
 from fewshot_km.reporting.picture_text import label, text_width
-from fewshot_km.reporting.pictures import draw_pictures, save_pictures, svg_text
+from fewshot_km.reporting.pictures import draw_narrow, draw_pictures, save_pictures, svg_text
+from fewshot_km.reporting.report import Report
 from tests.reporting.made_up_report import grid_text, made_up_report
 from tests.test_foreign_text import is_harmful
 
@@ -64,14 +65,24 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     long = "t" * 100  # as long as a label may be
     text = grid_text(5).replace('"task-0"', f'"{long}"')
-    return draw_pictures(made_up_report(tmp_path_factory.mktemp("hostile"), text, list(filter(None, HOSTILE))))
+    return made_up_report(tmp_path_factory.mktemp("hostile"), text, list(filter(None, HOSTILE)))
 
 
-def test_no_text_is_clipped(hostile: list[Picture]) -> None:
-    for picture in hostile:
+@pytest.fixture(scope="module")
+def hostile(hostile_report: Report) -> list[Picture]:
+    return draw_pictures(hostile_report)
+
+
+@pytest.fixture(scope="module")
+def of_both_widths(hostile: list[Picture], hostile_report: Report) -> list[Picture]:
+    return [*hostile, *draw_narrow(hostile_report)]
+
+
+def test_no_text_is_clipped(of_both_widths: list[Picture]) -> None:
+    for picture in of_both_widths:
         figure = picture.figure
         box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
         width, height = figure.get_size_inches()
@@ -81,8 +92,8 @@ def test_no_text_is_clipped(hostile: list[Picture]) -> None:
         assert box.y1 <= height + 0.01, picture.name
 
 
-def test_titles_do_not_run_into_one_another(hostile: list[Picture]) -> None:
-    for picture in hostile:
+def test_titles_do_not_run_into_one_another(of_both_widths: list[Picture]) -> None:
+    for picture in of_both_widths:
         figure = picture.figure
         renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
         titles = [one.title for one in figure.axes] + [one._left_title for one in figure.axes]  # type: ignore[attr-defined]
