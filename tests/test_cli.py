@@ -142,7 +142,8 @@ def test_a_users_learner_runs_in_a_grid_and_stands_in_the_table(tmp_path: Path) 
     edited = tmp_path / "edited.py"
     edited.write_text(FIRST_ORDER_MAML.read_text() + "\n# another version\n")
     states = fewshot_km("list", "small.toml", "--plugin", edited, folder=tmp_path).stdout.splitlines()
-    assert [line.split()[3] for line in states[1:]] == ["to", "done", "done"]
+    assert [line.split()[3] for line in states[1:4]] == ["to", "done", "done"]
+    assert states[4].startswith("1 cell is finished with other settings: the plug-in of learner 'my-fomaml' ")
 
 
 def test_first_order_in_a_users_words_is_ours(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_both_share_one_bank_and_the_second_load_reads_no_pickle(
 
 def test_an_incomplete_set_is_refused(files: Files, tmp_path: Path) -> None:
     write(tmp_path / "cifar-100-python", files)
-    with pytest.raises(DataError, match=r"holds 9 of 100 classes, 63 of 60,000 images of fc100: .*allow_partial"):
+    with pytest.raises(DataError, match=r"holds 9 of 100 classes, 63 of 60,000 images of fc100\. .*allow_partial"):
         load("fc100", tmp_path, allow_partial=False)
 
 
