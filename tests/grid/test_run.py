@@ -334,7 +334,7 @@ def test_an_interrupt_while_a_learner_runs_is_the_users(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_whoever_the_learner_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     LEARNERS.register("fine")(leaving("nowhere", SystemExit))
     full = Mock(side_effect=OSError(28, "No space left on device"))  # not raised by code of this file, a plug-in's here
-    monkeypatch.setattr("fewshot_km.grid.unfinished.save_checkpoint", full)
+    monkeypatch.setattr("fewshot_km.engine.checkpoint.save_checkpoint", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path, NOISE_GRID.replace('"maml"', '"fine"'))
 
