@@ -13,13 +13,15 @@ from fewshot_km.episodes import Episode
 from fewshot_km.errors import ContractError
 from fewshot_km.learners.base import Learner, Params
 from fewshot_km.learners.modes import evaluating
+from fewshot_km.learners.registered import LEARNERS
 
 
 def say_learner(learner: object) -> str:
-    """A learner of ours by its class, another one by its class and file."""
+    """A learner of ours by its name, another one by its class and file."""
     kind = type(learner)
     if kind.__module__.split(".")[0] == __name__.split(".")[0]:
-        return f"learner '{kind.__qualname__}'"
+        name = kind.__module__.rpartition(".")[2].replace("_", "-")  # a learner has a file of its name
+        return f"learner '{name if name in LEARNERS else kind.__qualname__}'"
     try:
         return f"{kind.__qualname__} in {inspect.getfile(kind)}"
     except (TypeError, OSError):  # a class without a file

@@ -10,7 +10,9 @@ from torch import Tensor
 from fewshot_km.engine import EXECUTIONS, Engine
 from fewshot_km.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import ContractError, DivergenceError
-from fewshot_km.learners import Params
+from fewshot_km.learners import InnerLoop, Params, build_learner
+from fewshot_km.learners.contract import say_learner
+from tests.networks_under_test import SMALL_STRIDED
 
 Predict = Callable[[Params, Tensor], Tensor]
 
@@ -81,3 +83,8 @@ def test_meta_parameters_changed_in_a_later_episode_are_noticed(execution: str) 
     ):
         count(predict, execution)
     assert count(predict, execution).tolist() == [2] * 7
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])
+def test_our_own_learners_are_called_by_their_names(name: str) -> None:
+    assert say_learner(build_learner(name, {}, SMALL_STRIDED.make, InnerLoop(0.3))) == f"learner '{name}'"
