@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.bank_cache import Prepared, in_threads, prepare, write_bank
 from fewshot_km.datasets.base import DATASETS, Dataset
+from fewshot_km.datasets.file_lists import write_file_list
 from fewshot_km.datasets.file_trees import FileTree
 from fewshot_km.datasets.image_files import describe_damage
 from fewshot_km.datasets.impostors import name_impostor
@@ -24,7 +26,8 @@ DRAWN_SIZE = 105
 SIZE = 28  # as in MAML and Matching Networks
 ANGLES = (0, 90, 180, 270)  # degrees, counter-clockwise, as np.rot90 turns
 DRAWING_LIMIT = 1 << 20  # bytes; the largest real drawing has about 500, so more than this is an attack or a mistake
-RECIPE = "28x28 Lanczos of L, ink 255, four rotations"  # change it with the decoding: older caches are then left alone
+# change it with the decoding: older caches are then left alone
+RECIPE = "28x28 Lanczos of L, ink 255, four rotations, with the names of files"
 
 
 @DATASETS.register("omniglot")
@@ -83,7 +86,10 @@ def read_bank(halves: Sequence[FileTree], counts: Sequence[int]) -> ImageBank:
                     yield from enumerate(turned[:, None], start=first[name])
 
     classes = [view for name in names for view in views(name)]
-    return write_bank("omniglot", classes, [DRAWINGS] * len(classes), (1, SIZE, SIZE), images())
+    bank = write_bank("omniglot", classes, [DRAWINGS] * len(classes), (1, SIZE, SIZE), images())
+    files = {name: members for characters in found for name, members in characters.items()}
+    listed = [member for name in names for _ in views(name) for member in files[name]]
+    return replace(bank, file_list=write_file_list("omniglot", listed))
 
 
 def check_complete(halves: Sequence[FileTree], counts: Sequence[int], found: Sequence[Characters]) -> None:

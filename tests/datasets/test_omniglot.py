@@ -99,12 +99,15 @@ def test_classes_are_sorted_drawings_in_order_and_turned(small: Path, background
     assert list(bank.class_names[::4]) == upright
     assert bank.image_shape == (1, 28, 28)
     start = int(bank.starts[bank.class_names.index("Elvish/character02@0")])
+    files = bank.file_names()
+    assert files is not None
     for number in range(1, 21):
         expected = decode_drawing(background[f"Elvish/character02/0002_{number:02d}.png"])
         for turns, view in enumerate((0, 90, 180, 270)):
             assert bank.class_names[bank.class_names.index("Elvish/character02@0") + turns].endswith(f"@{view}")
-            image = bank.images[start + 20 * turns + number - 1, 0]
-            np.testing.assert_array_equal(image, np.rot90(expected, turns))
+            position = start + 20 * turns + number - 1
+            np.testing.assert_array_equal(bank.images[position, 0], np.rot90(expected, turns))
+            assert files[position].endswith(f"Elvish/character02/0002_{number:02d}.png")
 
 
 def shuffled(members: Members) -> Members:
