@@ -10,8 +10,10 @@ def main() -> None:
     """Run the command line; an interrupt while it is being imported is no traceback either."""
     end_with_starter()
     # Threads that wait for one another by spinning take the cores from whoever they wait for: beside other work, a cell
-    # took six times as long. OpenMP reads this when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # took six times as long. Those that never spin need twice the time on an idle machine. Some ten microseconds cost
+    # neither. OpenMP (GNU's, as in torch's packages) reads this when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         from fewshot_km.cli import app
     except KeyboardInterrupt:
