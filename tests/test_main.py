@@ -42,7 +42,7 @@ def busy(folder: Path, **environment: str) -> float:
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has no second thread to wait")
 def test_threads_that_wait_leave_the_cores_to_others(tmp_path: Path) -> None:
     """Unless the user wants them to spin."""
-    assert busy(tmp_path) < 0.2 < busy(tmp_path, OMP_WAIT_POLICY="ACTIVE")  # seen: 0.08 and 0.5 to 0.65
+    assert busy(tmp_path) < 0.3 < busy(tmp_path, OMP_WAIT_POLICY="ACTIVE")  # seen: 0.16 and 1.0, beside others 0.5
 
 
 COMMANDS = """
