@@ -16,8 +16,9 @@ from fewshot_km.datasets.image_files import ImageForm, image_suffixes
 from fewshot_km.datasets.locating import place_name
 from fewshot_km.datasets.masks import pairs_with_masks
 from fewshot_km.datasets.own_images import Choice, find_classes
-from fewshot_km.datasets.passed_over import counted, describe_passed_over, few
+from fewshot_km.datasets.passed_over import describe_passed_over, few
 from fewshot_km.datasets.splits import SPLIT_NAMES, check_lists, split_classes
+from fewshot_km.wording import counted
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 

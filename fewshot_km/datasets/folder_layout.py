@@ -7,10 +7,11 @@ from typing import Literal
 
 from fewshot_km.datasets.bank_cache import ClassFiles
 from fewshot_km.datasets.file_trees import common_folders, composed
-from fewshot_km.datasets.passed_over import counted, few
+from fewshot_km.datasets.passed_over import few
 from fewshot_km.datasets.split_words import split_called, splits_in
 from fewshot_km.datasets.splits import JOIN_SPLITS, SPLIT_NAMES, ClassLists, check_disjoint
 from fewshot_km.errors import DataError
+from fewshot_km.wording import counted
 
 Depth = Literal["auto", "each", 1, 2, 3, 4, 5, 6, 7, 8, 9]
 """Folders from the outermost to a class: a number; each folder that holds images; or found out where it is clear."""

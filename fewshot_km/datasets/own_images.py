@@ -8,13 +8,14 @@ from fewshot_km.datasets.bank_cache import ClassFiles
 from fewshot_km.datasets.file_trees import FileTree, composed, sort_key
 from fewshot_km.datasets.folder_layout import Depth, parts_within, read_folders
 from fewshot_km.datasets.image_files import image_suffixes
-from fewshot_km.datasets.passed_over import counted, describe_passed_over, ending, few
+from fewshot_km.datasets.passed_over import describe_passed_over, ending, few
 from fewshot_km.datasets.split_lists import ListFiles, find_list_files, read_list
 from fewshot_km.datasets.split_words import split_called
 from fewshot_km.datasets.splits import JOIN_SPLITS, SPLIT_NAMES, WHY_DISJOINT, ClassLists, check_disjoint
 from fewshot_km.datasets.tables import FileFinder, classes_of, read_table
 from fewshot_km.errors import DataError, describe_error
 from fewshot_km.json_text import parse_json
+from fewshot_km.wording import counted
 
 
 @dataclass(frozen=True)

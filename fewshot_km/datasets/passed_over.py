@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 
 from fewshot_km.datasets.file_trees import FileTree, sort_key
 from fewshot_km.datasets.split_words import split_called
+from fewshot_km.wording import counted
 
 SHOWN = 3  # names as examples in a line that is to stay short
 ENDINGS_SHOWN = 6  # endings of files; more are summed up
@@ -15,11 +16,6 @@ def few(names: Collection[str]) -> str:
     """The first names, and dots where there are more."""
     shown = list(names)[:SHOWN]
     return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
-
-
-def counted(number: int, thing: str, things: str = "") -> str:
-    """A number and what it counts: 1 image, 2,000 images."""
-    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def ending(name: str) -> str:
