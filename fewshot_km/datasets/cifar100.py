@@ -18,6 +18,7 @@ from fewshot_km.datasets.published import Published, check_complete, how_to_allo
 from fewshot_km.datasets.published_pixels import prepare_pixels
 from fewshot_km.datasets.safe_pickle import load_pickle
 from fewshot_km.datasets.splits import SPLIT_NAMES
+from fewshot_km.datasets.torchmeta_files import ONE_FILE, count_arrays, find_one_file, read_arrays
 from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError, describe_error
 
@@ -70,11 +71,14 @@ def _read(published: Published, data_root: Path, trees: Sequence[FileTree], allo
         pickles = find_split_pickles(published, tree.names)
         if pickles:
             return _from_split_pickles(published, tree, pickles, place_name(tree, data_root), allow_partial)
+        arrays = find_one_file(tree.names)
+        if arrays:
+            return _from_torchmeta(published, tree, arrays, place_name(tree, data_root), allow_partial)
     raise DataError(
         f"CIFAR-100 not found: {describe_places(data_root, trees)}. Run `fewshot-km data fetch {published.name}`, or "
         f"put cifar-100-python.tar.gz, or the folder cifar-100-python with the files train, test and meta, or "
-        f"{PICKLES[published.name]}_{{train,val,test}}.pickle into {data_root / 'cifar-100'}; "
-        "--data-root names another data root"
+        f"{PICKLES[published.name]}_{{train,val,test}}.pickle, or torchmeta's {ONE_FILE}, into "
+        f"{data_root / 'cifar-100'}; --data-root names another data root"
     )
 
 
@@ -92,6 +96,23 @@ def _from_split_pickles(
     )
     found = f"pickles of one split each in {where}"
     return prepare_pixels(published, f"{tree} (pickles)", counts, pixels, SHAPE[1], found, allow_partial)
+
+
+def _from_torchmeta(published: Published, tree: FileTree, name: str, where: str, allow_partial: bool) -> Prepared:
+    """The frozen class lists tell the splits: those beside the file, for both data sets, are not needed.
+
+    As for the pickles of one split, that every class and image is there must do.
+    """
+    size, shape = SHAPE[1], (*SHAPE[1:], SHAPE[0])
+    counts: dict[str, int] = {}
+    for path, count in count_arrays(tree, name, shape, top="").items():
+        label = path.rpartition("/")[2]
+        if label in counts:
+            raise DataError(f"{tree}: '{name}' has class '{label}' in two superclasses; have torchmeta make it again")
+        counts[label] = count
+    pixels = ((path.rpartition("/")[2], i, image) for path, i, image in read_arrays(tree, name, shape, top=""))
+    what, found = f"{tree} (torchmeta's HDF5 file)", f"torchmeta's HDF5 file in {where}"
+    return prepare_pixels(published, what, in_splits(published, counts), pixels, size, found, allow_partial)
 
 
 def _from_members(

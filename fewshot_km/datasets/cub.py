@@ -1,6 +1,6 @@
 """CUB-200-2011, Wah et al.'s birds: whole images stretched to 84x84, with Chen et al.'s split of the classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fewshot_km.datasets.bank_cache import Prepared, announce, bank_from_files, prepare
@@ -17,6 +17,8 @@ from fewshot_km.datasets.published import (
     in_splits,
     merged,
 )
+from fewshot_km.datasets.splits import SPLIT_NAMES
+from fewshot_km.datasets.torchmeta_files import bank_from_hdf5, count_labelled, find_torchmeta
 from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError
 
@@ -47,9 +49,22 @@ def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Pr
             bank, done = bank_from_files("cub", tree, merged(files), FORM)
             where = place_name(tree, data_root)
             return Prepared(bank, class_names(files), f"class folders in {where}, {done}", partial)
+    for tree in trees:  # last: torchmeta leaves the archive beside
+        given = find_torchmeta(tree.names)
+        if given:
+            return _from_torchmeta(tree, given, place_name(tree, data_root), allow_partial)
     raise DataError(
         f"CUB-200-2011 not found: {describe_places(data_root, trees)}. "
         f"Run `fewshot-km data fetch cub`, or put into {data_root / 'cub'} "
         "CUB_200_2011.tgz, a zip or other tar archive of it, or the folder CUB_200_2011, with the folder images/ of "
-        "class folders (001.Black_footed_Albatross); --data-root names another data root"
+        "class folders (001.Black_footed_Albatross), or torchmeta's {train,val,test}_data.hdf5 with "
+        "{train,val,test}_labels.json; --data-root names another data root"
     )
+
+
+def _from_torchmeta(tree: FileTree, files: Mapping[str, tuple[str, str]], where: str, allow_partial: bool) -> Prepared:
+    counts = {split: count_labelled(tree, data, labels, None) for split, (data, labels) in files.items()}
+    partial = check_complete(CUB, counts, f"{tree} (torchmeta's HDF5 files)", allow_partial)
+    bank, done = bank_from_hdf5("cub", tree, [data for data, _ in files.values()], counts, FORM)
+    lists = {split: sorted(counts[split]) for split in SPLIT_NAMES}
+    return Prepared(bank, lists, f"torchmeta's HDF5 files in {where}, {done}", partial)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_km.datasets.file_trees import FileTree
-from fewshot_km.datasets.impostors import HEAD, describe_impostor
+from fewshot_km.datasets.impostors import open_data
 from fewshot_km.errors import DataError, describe_error
 
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -21,11 +21,7 @@ def read_npz(tree: FileTree, name: str, key: str, count: int, size: int) -> Iter
     where the archive is damaged or holds anything else.
     """
     what = f"{tree}: '{name}'"
-    with tree.open(name) as file:
-        impostor = describe_impostor(file.read(HEAD))
-        if impostor:
-            raise DataError(f"{what} {impostor}")
-        file.seek(0)
+    with open_data(tree, name) as file:
         try:
             with zipfile.ZipFile(file) as archive, _open(archive, f"{key}.npy") as member:
                 _check_header(member, what, count, size)

@@ -1,5 +1,12 @@
 """What a file holds instead of the data that its name promises."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from fewshot_km.datasets.file_trees import FileTree
+from fewshot_km.errors import DataError
+
 HEAD = 1024  # bytes of a file that are looked at
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -21,3 +28,14 @@ def describe_impostor(head: bytes) -> str | None:
             "needed. Open it to see what the host says, and put the file itself in its place"
         )
     return name and f"is {name}, not the data: run `git lfs pull` where it was cloned, or fetch the file itself"
+
+
+@contextmanager
+def open_data(tree: FileTree, name: str) -> Iterator[IO[bytes]]:
+    """A file of a tree, open at its beginning; raises DataError where it is what hosts send instead of data."""
+    with tree.open(name) as file:
+        impostor = describe_impostor(file.read(HEAD))
+        if impostor:
+            raise DataError(f"{tree}: '{name}' {impostor}")
+        file.seek(0)
+        yield file

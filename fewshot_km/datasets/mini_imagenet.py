@@ -30,13 +30,13 @@ from fewshot_km.datasets.safe_pickle import load_pickle
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.synsets import by_synset, synset_of
 from fewshot_km.datasets.torchmeta_files import FILES as TORCHMETA_FILES
-from fewshot_km.datasets.torchmeta_files import count_images as count_torchmeta
-from fewshot_km.datasets.torchmeta_files import find_torchmeta, read_images
+from fewshot_km.datasets.torchmeta_files import count_labelled, find_torchmeta, read_arrays
 from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError, describe_error
 
 MINI_IMAGENET = Published("mini-imagenet", 600, 60_000)
 FORM = ImageForm(84)  # MAML's code resizes with Lanczos, the ratio of the sides not kept
+ARRAY = (FORM.size, FORM.size, FORM.channels)  # of one of torchmeta's images
 RECIPE = f"mini-imagenet 2: {FORM}"  # change it with the reading: older caches are then left alone
 
 PICKLES = re.compile(
@@ -170,8 +170,8 @@ def _from_pickles(tree: FileTree, pickles: Mapping[str, str], where: str, allow_
 
 
 def _from_torchmeta(tree: FileTree, files: Mapping[str, tuple[str, str]], where: str, allow_partial: bool) -> Prepared:
-    counts = {split: count_torchmeta(tree, data, labels, FORM.size) for split, (data, labels) in files.items()}
-    pixels = (image for data, _ in files.values() for image in read_images(tree, data, FORM.size))
+    counts = {split: count_labelled(tree, data, labels, ARRAY) for split, (data, labels) in files.items()}
+    pixels = (image for data, _ in files.values() for image in read_arrays(tree, data, ARRAY))
     return _from_pixels(tree, "torchmeta's HDF5 files", where, counts, pixels, allow_partial)
 
 

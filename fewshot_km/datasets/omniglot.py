@@ -18,6 +18,7 @@ from fewshot_km.datasets.image_files import describe_damage
 from fewshot_km.datasets.impostors import name_impostor
 from fewshot_km.datasets.omniglot_files import Characters, find_omniglot, list_characters
 from fewshot_km.datasets.splits import make_splits, read_class_lists
+from fewshot_km.datasets.torchmeta_omniglot import Hdf5Tree
 from fewshot_km.errors import DataError
 
 CHARACTERS = (964, 659)  # in images_background and images_evaluation, as published
@@ -56,6 +57,8 @@ def load_bank(data_root: Path) -> Prepared:
     """The bank of all characters in four rotations; decoded where it is not cached."""
     trees = find_omniglot(data_root)
     found = " and ".join(tree.path.name for tree in trees)
+    if any(isinstance(tree, Hdf5Tree) for tree in trees):
+        found += ", where the drawings of a character are in no known order"
     counts = CHARACTERS if len(trees) == len(CHARACTERS) else (sum(CHARACTERS),)
     return prepare("omniglot", RECIPE, trees, lambda: Prepared(read_bank(trees, counts), {}, found))
 

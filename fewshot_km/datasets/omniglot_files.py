@@ -12,6 +12,8 @@ from fewshot_km.datasets.locating import find_trees
 from fewshot_km.datasets.remote_files import OMNIGLOT_FILES, RemoteFile
 from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.datasets.storage import DATA_ROOT_VARIABLE
+from fewshot_km.datasets.torchmeta_files import ONE_FILE, find_one_file
+from fewshot_km.datasets.torchmeta_omniglot import Hdf5Tree
 from fewshot_km.datasets.tree_contents import describe_places
 from fewshot_km.errors import DataError
 
@@ -20,7 +22,7 @@ Characters = Mapping[str, Sequence[str]]
 
 
 def find_omniglot(data_root: Path) -> list[FileTree]:
-    """Both halves, zipped or unpacked, or else one folder or archive with the drawings of both.
+    """Both halves, zipped or unpacked; or one folder or archive with the drawings of both; or torchmeta's HDF5 file.
 
     They are looked for in `data_root` and where fetching, torchvision and a clone of the original put them. Raises
     DataError that says what to do.
@@ -34,12 +36,16 @@ def find_omniglot(data_root: Path) -> list[FileTree]:
     merged = [] if halves else [tree for tree in trees if list_characters(tree)]
     if merged:
         return merged[:1]
+    arrays = [(tree, name) for tree in trees if (name := find_one_file(tree.names))]
+    if arrays and not halves:
+        return [Hdf5Tree(*arrays[0])]
     missing = [file for file, place in zip(OMNIGLOT_FILES, places, strict=True) if place is None]
     seen = "" if halves else f" ({describe_places(data_root, trees)})"
     raise DataError(
         f"Omniglot: {' and '.join(f.name for f in missing)} not found in {data_root} or {data_root / 'omniglot'}"
         f"{seen}. Run `fewshot-km data fetch omniglot`, or put there, zipped or unpacked, "
-        f"{' and '.join(f.url for f in missing)}; --data-root or {DATA_ROOT_VARIABLE} names another data root"
+        f"{' and '.join(f.url for f in missing)}, or torchmeta's {ONE_FILE}; "
+        f"--data-root or {DATA_ROOT_VARIABLE} names another data root"
     )
 
 

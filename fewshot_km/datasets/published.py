@@ -100,6 +100,35 @@ def check_complete(
     )
 
 
+def check_numbers(
+    published: Published, counts: Mapping[str, Mapping[str, int]], where: str, partial: bool
+) -> str | None:
+    """As check_complete, of classes that do not have the names of the frozen lists: how many there are must do.
+
+    Always raises DataError where splits share a name, or have more classes than were published, or none.
+    """
+    every = [name for split in SPLIT_NAMES for name in counts[split]]
+    twice = sorted({name for name in every if every.count(name) > 1}) if len(set(every)) < len(every) else []
+    if twice:
+        raise DataError(f"{where} is not {published.name}: splits share {len(twice)} classes, as {twice[0]!r}")
+    wrong = [
+        f"{split} has {len(counts[split])} of {len(published.lists[split])} classes"
+        for split in SPLIT_NAMES
+        if len(counts[split]) != len(published.lists[split])
+    ]
+    impossible = [s for s in SPLIT_NAMES if not 0 < len(counts[s]) <= len(published.lists[s])]
+    total = sum(images for classes in counts.values() for images in classes.values())
+    if not wrong and total == published.images:
+        return None
+    classes = sum(map(len, counts.values()))
+    found = f"{classes} of {len(published.owner)} classes, {total:,} of {published.images:,} images"
+    if partial and not impossible and total <= published.images:
+        return found
+    advice = "" if impossible else f", or {how_to_allow(published)}"
+    shown = f": {', '.join(wrong)}" if wrong else ""
+    raise DataError(f"{where} holds {found} of {published.name}{shown}. Fetch all its files again{advice}")
+
+
 def how_to_allow(published: Published) -> str:
     """What to do where something else than the published data set is wanted."""
     return (

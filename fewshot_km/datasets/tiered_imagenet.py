@@ -1,4 +1,4 @@
-"""tieredImageNet, Ren et al.'s 608 classes of ImageNet: as their pickles, arrays or image files; 84x84."""
+"""tieredImageNet, Ren et al.'s 608 classes of ImageNet: as pickles, arrays, HDF5 or image files; 84x84."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,9 +15,9 @@ from fewshot_km.datasets.image_files import ImageForm, image_suffixes
 from fewshot_km.datasets.image_tables import CSV_FILES, by_name, read_tables
 from fewshot_km.datasets.locating import find_trees, place_name
 from fewshot_km.datasets.published import (
-    Published,
     SplitFiles,
     check_complete,
+    check_numbers,
     class_folders,
     class_names,
     count_images,
@@ -29,25 +29,33 @@ from fewshot_km.datasets.published import (
 from fewshot_km.datasets.safe_pickle import load_pickle
 from fewshot_km.datasets.splits import SPLIT_NAMES
 from fewshot_km.datasets.synsets import by_synset, synset_of
+from fewshot_km.datasets.tiered_labels import (
+    LABELS,
+    NAMES,
+    NUMBERED,
+    SYNSETS,
+    TIERED_IMAGENET,
+    is_numbered,
+    read_labels,
+)
+from fewshot_km.datasets.torchmeta_files import bank_from_hdf5, count_labelled, find_torchmeta
 from fewshot_km.datasets.tree_contents import describe_places
-from fewshot_km.errors import DataError, describe_error
+from fewshot_km.errors import DataError
 
-TIERED_IMAGENET = Published("tiered-imagenet", None, 779_165)
 FORM = ImageForm(84)  # the size of the published pickles, which their authors made with OpenCV's bicubic filter
 RECIPE = f"tiered-imagenet 1: {FORM}"  # change it with the reading: older caches are then left alone
 
 IMAGES = {split: f"{split}_images_png.pkl" for split in SPLIT_NAMES}
-LABELS = {split: f"{split}_labels.pkl" for split in SPLIT_NAMES}
 ARRAYS = {split: f"{split}_images.npz" for split in SPLIT_NAMES}
-NAMES, SYNSETS = "class_names.txt", "synsets.txt"
 DESCRIBING = (*LABELS.values(), NAMES, SYNSETS)
 PREFIX = "tiered-imagenet-"  # what the files' names begin with where they are offered one by one
 
 SHAPES = (
     "the pickles {train,val,test}_images_png.pkl, or {train,val,test}_images.npz, and {train,val,test}_labels.pkl "
-    "with class_names.txt and synsets.txt; folders train/, val/ and test/ of class folders (n01530575); an ILSVRC "
-    "train tree of class folders; image files with train.csv, val.csv and test.csv, or named for their class "
-    "(n01530575_4.JPEG); or a zip or tar archive of one of these"
+    "with class_names.txt and synsets.txt, or with labels that are numbers, as MetaOptNet gives them out; torchmeta's "
+    "{train,val,test}_data.hdf5 with {train,val,test}_labels.json; folders train/, val/ and test/ of class folders "
+    "(n01530575); an ILSVRC train tree of class folders; image files with train.csv, val.csv and test.csv, or named "
+    "for their class (n01530575_4.JPEG); or a zip or tar archive of one of these"
 )
 
 
@@ -76,7 +84,7 @@ def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Pr
     for tree in trees:
         where = place_name(tree, data_root)
         for images, kind in ((IMAGES, "pickles"), (ARRAYS, "arrays")):
-            given = find_described(tree.names, images)
+            given = find_described(tree, images)
             if given:
                 return _from_described(tree, given, images, f"{kind} in {where}", allow_partial)
         found = find_images(tree, trees)
@@ -85,19 +93,27 @@ def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Pr
             partial = check_complete(TIERED_IMAGENET, count_images(files), f"{tree} ({kind})", allow_partial)
             bank, done = bank_from_files("tiered-imagenet", tree, merged(files), FORM)
             return Prepared(bank, class_names(files), f"{kind} in {where}, {done}", partial)
+    for tree in trees:  # last: torchmeta leaves the archive beside, which has the WordNet ids too
+        arrays = find_torchmeta(tree.names)
+        if arrays:
+            return _from_torchmeta(tree, arrays, place_name(tree, data_root), allow_partial)
     raise DataError(
         f"tieredImageNet not found: {describe_places(data_root, trees)}{''.join(map(describe_rest, trees))}. "
         f"Put into {data_root / 'tiered-imagenet'} {SHAPES}; --data-root names another data root"
     )
 
 
-def find_described(names: Sequence[str], images: Mapping[str, str]) -> dict[str, str] | None:
-    """Published name -> path, of the images' files and those that describe them; None where not all are together."""
-    wanted = [*images.values(), *DESCRIBING]
+def find_described(tree: FileTree, images: Mapping[str, str]) -> dict[str, str] | None:
+    """Published name -> path, of the images' files and those that describe them; None where not all are together.
+
+    Labels that are numbers alone need no texts that describe them. Raises DataError where the labels are damaged.
+    """
     for prefix in ("", PREFIX):
-        found = find_together(names, [prefix + file for file in wanted])
-        if found:
-            return {file: found[prefix + file] for file in wanted}
+        for describing in (DESCRIBING, LABELS.values()):
+            wanted = [*images.values(), *describing]
+            found = find_together(tree.names, [prefix + file for file in wanted])
+            if found and (NAMES in wanted or is_numbered(tree, found[prefix + LABELS["train"]])):
+                return {file: found[prefix + file] for file in wanted}
     return None
 
 
@@ -137,13 +153,13 @@ def _from_described(
     tree: FileTree, given: Mapping[str, str], images: Mapping[str, str], found: str, allow_partial: bool
 ) -> Prepared:
     """One split's PNG files in memory at a time, and none of their pixels; or one image of an array."""
-    described = read_descriptions(tree, given[NAMES], given[SYNSETS])
-    class_of = {split: read_classes(tree, given[LABELS[split]], split, described) for split in SPLIT_NAMES}
+    class_of, numbered = read_labels(tree, given)
     counts = {
         split: {str(wnid): int(n) for wnid, n in zip(*np.unique(class_of[split], return_counts=True), strict=True)}
         for split in SPLIT_NAMES
     }
-    partial = check_complete(TIERED_IMAGENET, counts, f"{tree} ({found.partition(' ')[0]})", allow_partial)
+    check = check_numbers if numbered else check_complete
+    partial = check(TIERED_IMAGENET, counts, f"{tree} ({found.partition(' ')[0]})", allow_partial)
     sizes = {wnid: n for classes in counts.values() for wnid, n in classes.items()}
     order = np.argsort(np.concatenate(list(class_of.values())), kind="stable")  # as in the files within a class
     slots = np.empty_like(order)
@@ -159,7 +175,8 @@ def _from_described(
         for split, own in parts:
             pixels = read_npz(tree, given[images[split]], "images", len(own), FORM.size)
             # Ren et al.'s code makes these of the PNG files by cv2.imdecode (decompress in their compress_tiered_
-            # imagenet.py), which puts blue first; few-shot-meta-baseline turns them round in the same way
+            # imagenet.py), which puts blue first; few-shot-meta-baseline, which reads MetaOptNet's copy with numbers
+            # for labels, turns them round in the same way
             yield from (
                 (slot, image[..., ::-1].transpose(2, 0, 1)) for slot, image in zip(own.tolist(), pixels, strict=True)
             )
@@ -170,61 +187,18 @@ def _from_described(
         done = f"{len(order):,} images of {FORM.size}x{FORM.size}"
     else:
         bank, done = bank_from_images("tiered-imagenet", str(tree), ordered, files(), FORM)
-    return Prepared(bank, {split: sorted(counts[split]) for split in SPLIT_NAMES}, f"{found}, {done}", partial)
+    about = f"{found}, {done}{f'; {NUMBERED}' if numbered else ''}"
+    return Prepared(bank, {split: sorted(counts[split]) for split in SPLIT_NAMES}, about, partial)
 
 
-def read_descriptions(tree: FileTree, names_file: str, synsets_file: str) -> dict[str, set[str]]:
-    """Description -> the WordNet ids that it stands for, from the two text files, line by line; raises DataError."""
-    # latin-1, which is how the pickles' strings are read: what is the same in both files stays the same
-    names, synsets = (tree.read_one(file).decode("latin1").splitlines() for file in (names_file, synsets_file))
-    if len(names) != len(synsets):
-        raise DataError(
-            f"{tree}: '{names_file}' has {len(names)} lines and '{synsets_file}' {len(synsets)}; a line of one "
-            "should describe the same line of the other: fetch them again"
-        )
-    described: dict[str, set[str]] = {}
-    for name, synset in zip(names, synsets, strict=True):
-        described.setdefault(name.strip(), set()).add(synset.strip())
-    return described
-
-
-def read_classes(tree: FileTree, name: str, split: str, described: Mapping[str, set[str]]) -> npt.NDArray[np.str_]:
-    """The WordNet id of each image of a split, str [N]; raises DataError.
-
-    A description may stand for two classes of ImageNet ('crane', 'maillot'), but for one in this split: the labels
-    were counted in the order in which a folder was listed, so that nothing else could tell two apart.
-    """
-    with tree.open(name) as file:
-        content = load_pickle(file, f"{tree}: '{name}'")
-    if isinstance(content, dict) and "labels" in content and "label_specific_str" not in content:
-        raise DataError(  # as in MetaOptNet's copy of the data set
-            f"{tree}: '{name}' has numbers of classes and not their names, so that nothing tells which class is which: "
-            "use Ren et al.'s own files, all of one tiered-imagenet.tar"
-        )
-    try:
-        assert isinstance(content, dict)
-        labels, descriptions = np.asarray(content["label_specific"]), content["label_specific_str"]
-        assert labels.ndim == 1
-        assert labels.dtype.kind in "iu"
-        assert isinstance(descriptions, list)
-        assert all(isinstance(text, str) for text in descriptions)
-        assert labels.min() >= 0
-        assert labels.max() < len(descriptions)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{tree}: '{name}' should hold numbers of classes [N] as label_specific, and their descriptions in order "
-            f"as label_specific_str ({describe_error(error)}); fetch it again"
-        ) from error
-    wanted = set(TIERED_IMAGENET.lists[split])
-    wnids: list[str] = []
-    for text in descriptions:
-        meant = sorted(described.get(text.strip(), set()) & wanted)
-        if len(meant) != 1 or meant[0] in wnids:
-            problem = "means more than one class" if meant else f"is by {NAMES} and {SYNSETS} no class"
-            raise DataError(f"{tree}: '{name}': {text.strip()!r} {problem} of split {split}; fetch the files again")
-        wnids += meant
-    of_images: npt.NDArray[np.str_] = np.array(wnids)[labels]
-    return of_images
+def _from_torchmeta(tree: FileTree, files: Mapping[str, tuple[str, str]], where: str, allow_partial: bool) -> Prepared:
+    """Classes by their descriptions, all that torchmeta keeps of their names."""
+    found = f"torchmeta's HDF5 files in {where}"
+    counts = {split: count_labelled(tree, data, labels, None) for split, (data, labels) in files.items()}
+    partial = check_numbers(TIERED_IMAGENET, counts, f"{tree} (torchmeta's HDF5 files)", allow_partial)
+    bank, done = bank_from_hdf5("tiered-imagenet", tree, [data for data, _ in files.values()], counts, FORM)
+    lists = {split: sorted(counts[split]) for split in SPLIT_NAMES}
+    return Prepared(bank, lists, f"{found}, {done}; classes are called by their descriptions", partial)
 
 
 def read_images(tree: FileTree, name: str, slots: npt.NDArray[np.int64]) -> Iterator[tuple[tuple[int, str], bytes]]:

@@ -18,6 +18,7 @@ from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.errors import DataError
 from tests.datasets.made_files import Files, below, tarred, write, zipped
+from tests.datasets.made_hdf5 import of_arrays
 from tests.datasets.python2_pickles import python_2_pickle
 
 module = importlib.import_module("fewshot_km.datasets.cifar100")
@@ -159,6 +160,37 @@ def test_both_share_one_bank_and_the_second_load_reads_no_pickle(
 
 
 # What is not the published data set
+
+
+def torchmeta() -> dict[str, npt.NDArray[np.uint8]]:
+    """Superclass/class -> images, those of train before those of test; made-up superclasses."""
+    halves = [half(part) for part in PER_CLASS]
+    rows = np.concatenate([rows for rows, _ in halves])
+    labels = np.concatenate([labels for _, labels in halves])
+    images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return {f"super{i % 2}/{name}": images[labels == FINE_LABELS.index(name)] for i, name in enumerate(USED)}
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_torchmetas_file_is_the_same_data_set(name: str, files: Files, tmp_path: Path) -> None:
+    write(tmp_path / "a" / "cifar-100-python", files)
+    write(tmp_path / "b" / "cifar100", {"data.hdf5": of_arrays(torchmeta())})
+    dataset = load(name, tmp_path / "b")
+    assert dataset.digest == load(name, tmp_path / "a").digest
+    assert dataset.found == "torchmeta's HDF5 file in cifar100, 63 images of 32x32"
+    with pytest.raises(DataError, match="holds 9 of 100 classes"):
+        load(name, tmp_path / "b", allow_partial=False)
+
+
+def test_torchmetas_file_has_a_class_once_and_known_ones_only(tmp_path: Path) -> None:
+    arrays = torchmeta()
+    for wrong, says in [
+        ("other/apple", "has class 'apple' in two superclasses"),
+        ("other/lynx", r"lynx .*\(unknown\)"),
+    ]:
+        write(tmp_path / "cifar100", {"data.hdf5": of_arrays(arrays | {wrong: arrays["super0/apple"]})})
+        with pytest.raises(DataError, match=says):
+            load("cifar-fs", tmp_path)
 
 
 def test_an_incomplete_set_is_refused(files: Files, tmp_path: Path) -> None:

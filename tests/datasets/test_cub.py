@@ -16,6 +16,7 @@ from fewshot_km.datasets.splits import read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.errors import DataError
 from tests.datasets.made_files import Files, below, encoded, tarred, write, zipped
+from tests.datasets.made_hdf5 import of_image_files
 
 module = importlib.import_module("fewshot_km.datasets.cub")
 
@@ -123,6 +124,30 @@ def test_the_second_load_decodes_nothing(files: Files, tmp_path: Path, monkeypat
     monkeypatch.setattr(module, "bank_from_files", None)
     second = load(tmp_path)
     assert (second.digest, second.found, second.partial) == (first.digest, first.found, first.partial)
+
+
+def torchmeta() -> dict[str, bytes]:
+    return of_image_files(
+        {
+            split: {name: [encoded(pixels(name, i)) for i in range(COUNTS[name])] for name in names}
+            for split, names in CLASSES.items()
+        }
+    )
+
+
+def test_torchmetas_files_are_the_same_data_set(files: Files, tmp_path: Path) -> None:
+    write(tmp_path / "a" / "cub", files)
+    write(tmp_path / "b" / "cub", torchmeta())
+    dataset = load(tmp_path / "b")
+    assert dataset.digest == load(tmp_path / "a").digest
+    assert dataset.found == "torchmeta's HDF5 files in cub, 20 images of 100x91 to 200x94, brought to 84x84"
+    with pytest.raises(DataError, match=r"torchmeta's HDF5 files.* holds 5 of 200 classes"):
+        load(tmp_path / "b", allow_partial=False)
+
+
+def test_the_archive_beside_torchmetas_files_is_read_instead(files: Files, tmp_path: Path) -> None:
+    write(tmp_path / "cub", torchmeta() | {"CUB_200_2011.tgz": tarred(files)})
+    assert load(tmp_path).found.startswith("class folders in cub/CUB_200_2011.tgz")
 
 
 def test_an_incomplete_set_is_refused(files: Files, tmp_path: Path) -> None:

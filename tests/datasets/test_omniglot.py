@@ -23,6 +23,7 @@ from fewshot_km.datasets.omniglot import decode_drawing, load_bank, read_bank
 from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, cache_root
 from fewshot_km.errors import DataError
+from tests.datasets.made_hdf5 import of_arrays
 
 # not by an import statement: the package may offer the loader, a function, under the module's name
 module = importlib.import_module("fewshot_km.datasets.omniglot")
@@ -158,6 +159,34 @@ def test_both_halves_in_one_tree_are_the_same_data_set(
         (small / half).unlink()
     MERGED[layout](small, {**background, **evaluation})
     assert load_bank(small).bank.digest == digest
+
+
+def torchmeta(halves: Mapping[str, Members]) -> bytes:
+    """Inverted drawings, here in the published order."""
+    arrays: dict[str, list[npt.NDArray[np.uint8]]] = {}
+    for half, members in halves.items():
+        for name, data in members.items():
+            ink = 255 - np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+            arrays.setdefault(f"{half}/{name.rpartition('/')[0]}", []).append(ink)
+    return of_arrays({path: np.stack(drawn) for path, drawn in arrays.items()})
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_torchmetas_file_is_the_same_data_set(
+    small: Path, background: Members, evaluation: Members, zipped: bool
+) -> None:
+    digest = load_bank(small).bank.digest
+    for half in ("images_background.zip", "images_evaluation.zip"):
+        (small / half).unlink()
+    data = torchmeta({"images_background": background, "images_evaluation": evaluation})
+    (write_zip if zipped else write_folder)(small / f"omniglot{'.zip' * zipped}", {"data.hdf5": data})
+    prepared = load_bank(small)
+    assert prepared.bank.digest == digest
+    assert prepared.found == "data.hdf5, where the drawings of a character are in no known order"
+    lacking = {"images_background": background, "images_evaluation": dict(list(evaluation.items())[1:])}
+    (write_zip if zipped else write_folder)(small / f"omniglot{'.zip' * zipped}", {"data.hdf5": torchmeta(lacking)})
+    with pytest.raises(DataError, match=r"data\.hdf5: Dwarvish/character01 has 19 drawings, not 20"):
+        load_bank(small)
 
 
 def test_a_merged_tree_must_be_complete(small: Path, background: Members) -> None:

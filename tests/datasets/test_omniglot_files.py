@@ -74,8 +74,8 @@ def test_a_web_page_is_called_one(absent: str, tmp_path: Path) -> None:
     ("files", "said"),
     [
         (
-            {"omniglot/data.hdf5": b"x", "omniglot/labels.json": b"x"},
-            r"looked in \S+omniglot \(data.hdf5; labels.json\)",
+            {"omniglot/drawings.hdf5": b"x", "omniglot/labels.json": b"x"},
+            r"looked in \S+omniglot \(drawings.hdf5; labels.json\)",
         ),
         ({"birds/a.png": b""}, r"it holds birds\)"),
     ],

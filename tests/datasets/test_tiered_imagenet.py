@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from fewshot_km.datasets import Dataset, load_dataset
-from fewshot_km.datasets.published import check_complete
+from fewshot_km.datasets import Dataset, load_dataset, tiered_labels
+from fewshot_km.datasets.published import check_complete, check_numbers
 from fewshot_km.datasets.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.errors import DataError
 from tests.datasets.made_files import Files, below, encoded, tarred, write, zipped
+from tests.datasets.made_hdf5 import of_image_files
 from tests.datasets.python2_pickles import python_2_pickle
 
 module = importlib.import_module("fewshot_km.datasets.tiered_imagenet")
@@ -244,7 +245,8 @@ def test_pickles_are_unpacked_one_at_a_time(files: Files, tmp_path: Path, monkey
         content = real(data, what)
         return Images(content) if isinstance(content, list) else content
 
-    monkeypatch.setattr(module, "load_pickle", counting)
+    for reader in (module, tiered_labels):
+        monkeypatch.setattr(reader, "load_pickle", counting)
     write(tmp_path / "tiered-imagenet", files)
     load(tmp_path)
     assert most == [0] * 6
@@ -283,6 +285,103 @@ def test_the_published_number_of_images_is_complete() -> None:
     assert (
         check_complete(module.TIERED_IMAGENET, counts, "here", True) == "608 of 608 classes, 779,164 of 779,165 images"
     )
+
+
+def numbered(start_again: bool = False) -> dict[str, bytes]:
+    """As MetaOptNet gives them out: arrays, and lists of numbers that go on from split to split (or start again)."""
+    files, first = arrays(), 0
+    for split, classes in DESCRIBED.items():
+        content = pickle.loads(files[f"{split}_labels.pkl"], encoding="latin1")
+        labels = [first + int(label) for label in content["label_specific"]]
+        files[f"{split}_labels.pkl"] = pickle.dumps({"labels": labels}, 2)
+        first = 0 if start_again else first + len(classes)
+    return files
+
+
+@pytest.mark.parametrize("start_again", [False, True])
+@pytest.mark.parametrize("texts", [(), ("class_names.txt", "synsets.txt")], ids=["with texts", "without"])
+def test_labels_without_names_are_numbered_in_each_split(
+    texts: tuple[str, ...], start_again: bool, tmp_path: Path
+) -> None:
+    files = {name: content for name, content in numbered(start_again).items() if name not in texts}
+    write(tmp_path / "tiered-imagenet", files)
+    dataset = load(tmp_path)
+    bank, first = dataset.bank, 0
+    for split, classes in DESCRIBED.items():
+        names = [bank.class_names[c] for c in dataset.splits[split].classes[:, 0]]
+        assert names == [f"{split} {first + i}" for i in range(len(classes))]
+        for name, wnid in zip(names, classes, strict=True):
+            start = bank.starts[bank.class_names.index(name)]
+            for i in range(IMAGES):
+                np.testing.assert_array_equal(bank.images[start + i].transpose(1, 2, 0), pixels(wnid, i))
+        first = 0 if start_again else first + len(classes)
+    assert dataset.partial == "7 of 608 classes, 21 of 779,165 images"
+    assert dataset.found == (
+        "arrays in tiered-imagenet, 21 images of 84x84; the labels are numbers without names, so that classes are "
+        'called "train 0" and so on, and names do not tell whether splits share classes'
+    )
+    with pytest.raises(DataError, match=r"train has 3 of 351 classes, val has 2 of 97.*allow_partial = true"):
+        load(tmp_path, allow_partial=False)
+
+
+@pytest.mark.parametrize("labels", [{"labels": [-1] * 6}, {"labels": ["a"] * 6}, {"labels": []}, {"labels": [[1]] * 6}])
+def test_numbers_that_are_none_are_refused(labels: object, tmp_path: Path) -> None:
+    write(tmp_path / "tiered-imagenet", numbered() | {"val_labels.pkl": pickle.dumps(labels)})
+    with pytest.raises(DataError, match=r"'val_labels.pkl' should hold numbers of classes \[N\] as labels"):
+        load(tmp_path)
+
+
+def torchmeta() -> dict[str, bytes]:
+    return of_image_files(
+        {
+            split: {text: [png(wnid, i) for i in range(IMAGES)] for wnid, text in classes.items()}
+            for split, classes in DESCRIBED.items()
+        }
+    )
+
+
+def test_torchmetas_files_give_the_images_by_description(tmp_path: Path) -> None:
+    write(tmp_path / "tieredimagenet", torchmeta())
+    dataset = load(tmp_path)
+    for split, classes in DESCRIBED.items():
+        names = [dataset.bank.class_names[c] for c in dataset.splits[split].classes[:, 0]]
+        assert sorted(names) == sorted(classes.values())
+        for wnid, text in classes.items():
+            start = dataset.bank.starts[dataset.bank.class_names.index(text)]
+            for i in range(IMAGES):
+                np.testing.assert_array_equal(dataset.bank.images[start + i].transpose(1, 2, 0), pixels(wnid, i))
+    assert dataset.found == (
+        "torchmeta's HDF5 files in tieredimagenet, 21 images of 84x84; classes are called by their descriptions"
+    )
+
+
+def test_the_archive_beside_torchmetas_files_is_read_instead(files: Files, tmp_path: Path) -> None:
+    write(tmp_path / "tieredimagenet", torchmeta() | {"tiered-imagenet.tar": tarred(below("a", files), "")})
+    assert load(tmp_path).found == "pickles in tieredimagenet/tiered-imagenet.tar, 21 images of 84x84"
+
+
+def test_torchmetas_splits_may_share_no_class(tmp_path: Path) -> None:
+    shared = torchmeta()
+    shared |= {f"val_{kind}": shared[f"test_{kind}"] for kind in ("data.hdf5", "labels.json")}
+    write(tmp_path / "tieredimagenet", shared)
+    with pytest.raises(DataError, match="splits share 2 classes, as 'banana'"):
+        load(tmp_path)
+
+
+def test_numbers_of_classes_and_images_are_compared_with_the_published_ones() -> None:
+    def counted(train: int, images: int) -> dict[str, dict[str, int]]:
+        counts = {s: {f"{s} {i}": 1000 for i in range(n)} for s, n in (("train", train), ("val", 97), ("test", 160))}
+        counts["test"]["test 0"] += images - sum(n for classes in counts.values() for n in classes.values())
+        return counts
+
+    published = module.TIERED_IMAGENET
+    assert check_numbers(published, counted(351, 779_165), "here", False) is None
+    assert check_numbers(published, counted(350, 779_164), "here", True) == (
+        "607 of 608 classes, 779,164 of 779,165 images"
+    )
+    for train, images in [(352, 779_165), (351, 779_166), (0, 779_165)]:
+        with pytest.raises(DataError, match=r"here holds .* of tiered-imagenet"):
+            check_numbers(published, counted(train, images), "here", True)
 
 
 def without(*names: str) -> Callable[[Files], Files]:

@@ -11,7 +11,7 @@ import pytest
 
 from fewshot_km.datasets.archives import open_tree
 from fewshot_km.datasets.file_trees import FileTree
-from fewshot_km.datasets.torchmeta_files import count_images, find_torchmeta, read_images
+from fewshot_km.datasets.torchmeta_files import count_labelled, find_torchmeta, read_arrays
 from fewshot_km.errors import DataError
 from tests.datasets.made_files import write
 
@@ -37,8 +37,8 @@ def tree_of(folder: Path, data: bytes, labels: bytes = b'["a", "b"]') -> FileTre
 
 
 def read(tree: FileTree) -> list[tuple[str, int, np.ndarray]]:
-    counts = count_images(tree, "train_data.hdf5", "train_labels.json", SIZE)
-    found = list(read_images(tree, "train_data.hdf5", SIZE))
+    counts = count_labelled(tree, "train_data.hdf5", "train_labels.json", (SIZE, SIZE, 3))
+    found = list(read_arrays(tree, "train_data.hdf5", (SIZE, SIZE, 3)))
     assert sorted(counts.items()) == sorted({name: sum(of == name for of, *_ in found) for name, *_ in found}.items())
     return found
 
@@ -121,6 +121,21 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
 }
 
 
+def into_itself(file: h5py.File) -> None:
+    file["datasets"]["a2"] = file["datasets"]
+
+
+def deeper_link(file: h5py.File) -> None:
+    file["datasets"].create_group("g")["x"] = h5py.ExternalLink("secret.hdf5", "/datasets/a")
+
+
+HOSTILE |= {
+    "group in itself": (into_itself, "should be an array of uint8 images"),
+    "link in a group": (deeper_link, "'g/x' is a link to elsewhere"),
+    "image files": (replaced([b"abc"]), "should be an array of uint8 images"),
+}
+
+
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_and_wrong_files_are_refused_by_name(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -177,3 +192,9 @@ def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_web_page_is_called_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'train_data\.hdf5' is a web page"):
         read(tree_of(tmp_path, b"<html>quota</html>"))
+
+
+def test_image_files_that_are_pixels_are_refused(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, made())
+    with pytest.raises(DataError, match="'a' should be a list of image files"):
+        count_labelled(tree, "train_data.hdf5", "train_labels.json", None)
