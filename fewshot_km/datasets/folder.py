@@ -15,9 +15,17 @@ from fewshot_km.datasets.folder_layout import Depth
 from fewshot_km.datasets.image_files import ImageForm, image_suffixes
 from fewshot_km.datasets.locating import place_name
 from fewshot_km.datasets.masks import pairs_with_masks
-from fewshot_km.datasets.own_images import Choice, find_classes
+from fewshot_km.datasets.own_images import Choice, Found, find_classes
 from fewshot_km.datasets.passed_over import describe_passed_over, few
-from fewshot_km.datasets.splits import SPLIT_NAMES, check_lists, split_classes
+from fewshot_km.datasets.splits import (
+    SPLIT_NAMES,
+    ClassLists,
+    advise_validation,
+    check_lists,
+    split_classes,
+    take_validation,
+)
+from fewshot_km.errors import DataError
 from fewshot_km.wording import counted
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -38,6 +46,7 @@ def folder(
     split: Literal["auto", "folders", "lists", "fractions"] = "auto",
     fractions: Sequence[Fraction] = (0.64, 0.16, 0.2),
     split_seed: int = 0,
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     size: Annotated[int, Field(ge=1, le=1024)] = 84,
     colour: Literal["rgb", "grey"] = "rgb",
     fit: Literal["stretch", "crop"] = "stretch",
@@ -61,7 +70,9 @@ def folder(
                  name in such folders are then one class. By default what is there, and asked for where that is not
                  clear; fractions where there is nothing
     fractions    of the classes for training, validation and test; mini-ImageNet's by default
-    split_seed   which of the classes, where fractions decide
+    split_seed   which of the classes, where fractions or validation decide
+    validation   of the classes for training, those that are taken for validation where folders, lists or a table have
+                 none for it; a fraction, as in fractions. None by default: whoever compares results should know of it
     size         pixels on either side; 84 as mini-ImageNet
     colour       rgb or grey
     fit          stretch the whole image to a square, as published few-shot data sets do, or crop its middle
@@ -69,18 +80,13 @@ def folder(
     """
     tree = open_tree(data_root / path)
     form = ImageForm(size, 3 if colour == "rgb" else 1, fit, upright=True)
-    choice = Choice(table, file_column, class_column, within, skip, depth, splits, split)
-    options = json.dumps([str(choice), list(fractions), split_seed])
+    choice = Choice(table, file_column, class_column, within, skip, depth, splits, split, validation > 0)
+    options = json.dumps([str(choice), list(fractions), split_seed, validation])
     label = f"folder-{hashlib.sha256(str(tree.path.resolve()).encode()).hexdigest()[:8]}"
 
     def read() -> Prepared:
         found = find_classes(tree, choice)
-        how, lists = found.how, found.lists
-        if lists is None:
-            lists, how = (
-                split_classes(list(found.classes), fractions, split_seed),
-                f"{how}, split with seed {split_seed}",
-            )
+        lists, how = _divide(str(tree), found, fractions, split_seed, validation)
         check_lists(lists)
         used = {name: found.classes[name] for names in lists.values() for name in names}
         bank, done = bank_from_files(label, tree, used, form)
@@ -94,6 +100,24 @@ def folder(
         return Prepared(bank, lists, "; ".join(filter(None, about)))
 
     return announce(f"folder {Path(path).name}", prepare(label, f"folder 2: {form} {options}", [tree], read))
+
+
+def _divide(
+    where: str, found: Found, fractions: Sequence[float], seed: int, validation: float
+) -> tuple[ClassLists, str]:
+    """The classes of each split, and what was recognised; raises DataError where the options do not fit."""
+    lists = found.lists
+    if validation and (lists is None or lists["val"]):
+        there = "fractions split these classes" if lists is None else "there are classes for validation already"
+        raise DataError(f"{where}: validation = {validation:g}, but {there}: leave it out")
+    if lists is None:
+        return split_classes(list(found.classes), fractions, seed), f"{found.how}, split with seed {seed}"
+    if lists["val"] or not (lists["train"] and lists["test"]):
+        return lists, found.how
+    if not validation:
+        raise DataError(f"{where}: split 'val' has no classes: {advise_validation(['val'])}name some for it")
+    how = f"{found.how}, {validation:g} of the classes of train taken for validation with seed {seed}"
+    return take_validation(lists, validation, seed), how
 
 
 def _describe_masks(classes: ClassFiles) -> str:

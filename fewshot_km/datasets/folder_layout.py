@@ -9,7 +9,7 @@ from fewshot_km.datasets.bank_cache import ClassFiles
 from fewshot_km.datasets.file_trees import common_folders, composed
 from fewshot_km.datasets.passed_over import few
 from fewshot_km.datasets.split_words import split_called, splits_in
-from fewshot_km.datasets.splits import JOIN_SPLITS, SPLIT_NAMES, ClassLists, check_disjoint
+from fewshot_km.datasets.splits import JOIN_SPLITS, SPLIT_NAMES, ClassLists, advise_validation, check_disjoint
 from fewshot_km.errors import DataError
 from fewshot_km.wording import counted
 
@@ -40,12 +40,14 @@ def read_folders(
     within: str = "",
     depth: Depth = "auto",
     join: bool = False,
+    may_lack: Collection[str] = (),
     wanted: Collection[str] = (),
 ) -> tuple[ClassFiles, ClassLists | None, str]:
     """Classes with their files, the classes of each split where folders are named for splits, and what was recognised.
 
     within  only images below folders of this name, which is then no part of their classes' names
     join    folders that are named for splits are ignored: classes of one name in them are one class
+    may_lack  splits that need no folders; they then have no classes
     wanted  names that classes should have, which may tell their depth
     Images outside of all classes are in none. Raises DataError where folders can be understood in two ways, where
     splits share classes, or where one of the three is missing.
@@ -61,11 +63,13 @@ def read_folders(
     folders = {s: sorted({image.split_folder for image in placed if image.split == s}) for s in SPLIT_NAMES}
     check_disjoint(where, lists, {split: few(names) for split, names in folders.items()})
     missing = [split for split in SPLIT_NAMES if not lists[split]]
-    if missing:
+    if set(missing) - set(may_lack):
         there = [f"{few(folders[split])} for {split}" for split in SPLIT_NAMES if lists[split]]
-        raise _unclear(where, f"there are {' and '.join(there)}, but no class folders for {' and '.join(missing)}")
-    classes = {name: files for split in SPLIT_NAMES for name, files in groups[split].items()}
-    names = [few(folders[split]) for split in SPLIT_NAMES]
+        raise _unclear(
+            where, f"there are {' and '.join(there)}, but no class folders for {' and '.join(missing)}", missing
+        )
+    classes = {name: files for split in SPLIT_NAMES for name, files in groups.get(split, {}).items()}
+    names = [few(folders[split]) for split in SPLIT_NAMES if lists[split]]
     return classes, lists, f"class folders{depth_words} under {', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -226,8 +230,9 @@ def _refuse_split_folders_without_classes(where: str, classes: ClassFiles) -> No
         )
 
 
-def _unclear(where: str, what: str) -> DataError:
+def _unclear(where: str, what: str, missing: Sequence[str] = ()) -> DataError:
     return DataError(
-        f"{where}: {what}: put the class folders into train/, val/ and test/, or list them in a json file with the "
-        f"option splits. To divide all of them anew, whatever their folders say, set {JOIN_SPLITS}"
+        f"{where}: {what}: {advise_validation(missing)}put the class folders into train/, val/ and test/, or list "
+        "them in a json file with the option splits. To divide all of them anew, whatever their folders say, set "
+        f"{JOIN_SPLITS}"
     )

@@ -9,12 +9,18 @@ from fewshot_km.datasets.file_trees import FileTree, composed, sort_key
 from fewshot_km.datasets.folder_layout import Depth, parts_within, read_folders
 from fewshot_km.datasets.image_files import image_suffixes
 from fewshot_km.datasets.passed_over import describe_passed_over, ending, few
-from fewshot_km.datasets.split_lists import ListFiles, find_list_files, read_list
+from fewshot_km.datasets.split_lists import ListFiles, find_list_files, read_class_names, read_list
 from fewshot_km.datasets.split_words import split_called
-from fewshot_km.datasets.splits import JOIN_SPLITS, SPLIT_NAMES, WHY_DISJOINT, ClassLists, check_disjoint
+from fewshot_km.datasets.splits import (
+    JOIN_SPLITS,
+    SPLIT_NAMES,
+    WHY_DISJOINT,
+    ClassLists,
+    advise_validation,
+    check_disjoint,
+)
 from fewshot_km.datasets.tables import FileFinder, classes_of, read_table
-from fewshot_km.errors import DataError, describe_error
-from fewshot_km.json_text import parse_json
+from fewshot_km.errors import DataError
 from fewshot_km.wording import counted
 
 
@@ -30,6 +36,12 @@ class Choice:
     depth: Depth
     splits: str
     split: str
+    take_validation: bool = False
+
+    @property
+    def may_lack(self) -> Sequence[str]:
+        """The splits that may be without classes, since they get some later."""
+        return ("val",) if self.take_validation else ()
 
 
 @dataclass(frozen=True)
@@ -48,19 +60,19 @@ def find_classes(tree: FileTree, choice: Choice) -> Found:
     if choice.split != "auto" and (choice.splits or choice.split != "fractions") and given:
         others = " and ".join(f'{name} = "{value}"' for name, value in given.items())
         raise DataError(f'{tree}: split = "{choice.split}" and {others} contradict each other: keep one of them')
-    files = _list_files_with(tree, choice.splits)
+    files = _list_files_with(tree, choice)
     if choice.table:
         found = _from_table(tree, choice)
         return _by_class_lists(tree, choice.splits, found) if choice.splits else found
     if files:
         return _from_lists(tree, files, choice)
     if choice.splits:
-        names = [name for lists in _class_lists(tree, choice.splits).values() for name in lists]
+        names = [name for lists in read_class_names(tree, choice.splits).values() for name in lists]
         return _by_class_lists(tree, choice.splits, _from_folders(tree, choice, join=True, wanted=names))
     if choice.split == "fractions":
         return _from_folders(tree, choice, join=True)
     if choice.split == "lists":
-        return _from_only_lists(tree, find_list_files(tree.names)[0], choice)
+        return _from_only_lists(tree, find_list_files(tree.names, choice.may_lack)[0], choice)
     if choice.split == "folders":
         found = _from_folders(tree, choice)
         if found.lists is None:
@@ -71,7 +83,7 @@ def find_classes(tree: FileTree, choice: Choice) -> Found:
 
 def _what_is_there(tree: FileTree, choice: Choice) -> Found:
     """Split folders, three lists or else class folders; DataError where folders and lists, or two lists, disagree."""
-    listed, unclear = find_list_files(tree.names)
+    listed, unclear = find_list_files(tree.names, choice.may_lack)
     try:
         found = _from_folders(tree, choice)
     except DataError:
@@ -86,7 +98,8 @@ def _what_is_there(tree: FileTree, choice: Choice) -> Found:
     elif unclear:
         raise DataError(
             f"{tree}: {few(unclear)} look like lists of splits, but there is not one for each of train, val and test: "
-            f"name a json file with the option splits; or set {JOIN_SPLITS} to pass them over"
+            f"{_advise_validation(tree)}name a json file with the option splits; or set {JOIN_SPLITS} to pass them "
+            "over"
         )
     return found
 
@@ -96,8 +109,16 @@ def _from_only_lists(tree: FileTree, listed: Sequence[ListFiles], choice: Choice
         names = " or ".join(f'splits = "{files["train"]}"' for files in listed)
         raise DataError(f"{tree}: more than one set of lists tells a split: set {names}")
     if not listed:
-        raise DataError(f'{tree}: split = "lists", but there are no lists called train.csv, val.csv and test.csv or so')
+        raise DataError(
+            f'{tree}: split = "lists", but there are no lists called train.csv, val.csv and test.csv or so: '
+            f"{_advise_validation(tree)}add them"
+        )
     return _from_lists(tree, listed[0], choice)
+
+
+def _advise_validation(tree: FileTree) -> str:
+    """What to do where lists lack nothing but one for validation; else ""."""
+    return advise_validation(["val"]) if find_list_files(tree.names, ["val"])[0] else ""
 
 
 def _agreed(tree: FileTree, found: Found, files: ListFiles, choice: Choice) -> Found:
@@ -126,7 +147,9 @@ def _from_folders(tree: FileTree, choice: Choice, join: bool = False, wanted: Se
     if not any("/" in name for name in images):
         left = describe_passed_over(tree, [], image_suffixes()).removeprefix("passed over: ")
         raise DataError(f"{tree} holds no folders with images: {_advise_table(tree)}. It has {left or 'nothing in it'}")
-    found = read_folders(str(tree), images, within=choice.within, depth=choice.depth, join=join, wanted=wanted)
+    found = read_folders(
+        str(tree), images, within=choice.within, depth=choice.depth, join=join, may_lack=choice.may_lack, wanted=wanted
+    )
     classes, lists, how = found
     if len(classes) == 1 and lists is None:
         ((name, files),) = classes.items()
@@ -182,15 +205,15 @@ def _from_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Found:
         by_split = _read_lists(tree, files, choice)
     except DataError as error:
         raise DataError(f"{error}. Mend it; or set {JOIN_SPLITS} to pass these lists over") from error
-    lists = {split: sorted(by_split[split], key=sort_key) for split in SPLIT_NAMES}
-    check_disjoint(str(tree), lists, files)
+    lists = {split: sorted(by_split.get(split, {}), key=sort_key) for split in SPLIT_NAMES}
+    check_disjoint(str(tree), lists, {split: files.get(split, "") for split in SPLIT_NAMES})
     split_of: dict[str, str] = {}
-    for split in SPLIT_NAMES:
+    for split in by_split:
         for file in (file for members in by_split[split].values() for file in members):
             if split_of.setdefault(file, split) != split:
                 raise DataError(f"{tree}: '{file}' is listed in {files[split_of[file]]} and in {files[split]}")
-    classes = {name: members for split in SPLIT_NAMES for name, members in by_split[split].items()}
-    names = [files[split] for split in SPLIT_NAMES]
+    classes = {name: members for split in files for name, members in by_split[split].items()}
+    names = [files[split] for split in SPLIT_NAMES if split in files]
     return Found(classes, lists, f"files listed in {', '.join(names[:-1])} and {names[-1]}", names)
 
 
@@ -198,7 +221,8 @@ def _read_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Mapping[str
     """Split -> class -> files, as three lists have them."""
     finder, images = _finder(tree, choice), _images(tree, choice)
     by_split = {}
-    for split, name in files.items():
+    for split in (split for split in SPLIT_NAMES if split in files):
+        name = files[split]
         rows = read_list(tree, name, images, choice.file_column, choice.class_column)
         by_split[split] = classes_of(f"{tree}: '{name}'", rows, finder, name.rpartition("/")[0])
     return by_split
@@ -209,26 +233,14 @@ def _finder(tree: FileTree, choice: Choice) -> FileFinder:
     return FileFinder(tree.path, [name for name in kept if parts_within(name, choice.within) is not None])
 
 
-def _list_files_with(tree: FileTree, name: str) -> ListFiles | None:
-    """The lists that a file stands among; None where it is not one of several."""
-    return next((files for files in find_list_files(tree.names)[0] if name in files.values()), None)
-
-
-def _class_lists(tree: FileTree, name: str) -> ClassLists:
-    """The classes of each split from a json file, whose keys may be any words for splits."""
-    where = f"{tree}: '{name}'"
-    text = tree.read_text(name)
-    try:
-        known = {split_called(key): [composed(item) for item in names] for key, names in parse_json(text).items()}
-        return {split: known[split] for split in SPLIT_NAMES}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f'{where} should hold {{"train": [classes], "val": [...], "test": [...]}}: {describe_error(error)}'
-        ) from error
+def _list_files_with(tree: FileTree, choice: Choice) -> ListFiles | None:
+    """The lists that the file `splits` stands among; None where it is not one of several."""
+    listed = find_list_files(tree.names, choice.may_lack)[0]
+    return next((files for files in listed if choice.splits in files.values()), None)
 
 
 def _by_class_lists(tree: FileTree, name: str, found: Found) -> Found:
-    lists = _class_lists(tree, name)
+    lists = read_class_names(tree, name)
     missing = [item for names in lists.values() for item in names if item not in found.classes]
     if missing:
         raise DataError(f"{tree}: '{name}' lists classes without images: {', '.join(missing[:10])}")

@@ -14,9 +14,11 @@ import numpy.typing as npt
 from fewshot_km.datasets.bank import ImageBank
 from fewshot_km.datasets.file_trees import sort_key
 from fewshot_km.errors import DataError, UnknownNameError
+from fewshot_km.wording import counted
 
 SPLIT_NAMES = ("train", "val", "test")
 
+TAKE_VALIDATION = "validation = 0.2"  # the option that takes classes of training for validation where there are none
 JOIN_SPLITS = 'split = "fractions"'  # the option of one's own images that makes classes of the union
 WHY_DISJOINT = "few-shot learning is tested on classes that training has not seen, so splits must share none"
 
@@ -70,6 +72,11 @@ def check_disjoint(where: str, lists: ClassLists, called: Mapping[str, str]) -> 
             )
 
 
+def advise_validation(missing: Sequence[str]) -> str:
+    """Which option gives the missing splits classes, where it is val alone; else ""."""
+    return f"to take some of train's classes for it, set {TAKE_VALIDATION}; or " if list(missing) == ["val"] else ""
+
+
 def check_lists(lists: ClassLists) -> None:
     """Raise DataError where a split is empty, or a class stands in two."""
     owner: dict[str, str] = {}
@@ -109,9 +116,30 @@ def split_classes(names: Sequence[str], fractions: Sequence[float], seed: int) -
         step = 1 if sum(counts) < len(names) else -1
         able = [i for i in range(len(counts)) if step > 0 or counts[i] > 1]
         counts[max(able, key=lambda i: step * (exact[i] - counts[i]))] += step
-    ordered = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest())
+    ordered = _drawn(names, seed)
     ends = [sum(counts[: i + 1]) for i in range(len(counts))]
     return {
         split: sorted(ordered[end - count : end], key=sort_key)
         for split, count, end in zip(SPLIT_NAMES, counts, ends, strict=True)
     }
+
+
+def take_validation(lists: ClassLists, fraction: float, seed: int) -> ClassLists:
+    """Move a fraction of the classes of train to val, which is empty: the last ones in the order of split_classes.
+
+    Their number is rounded, at least one for each. Raises DataError where train has less than two.
+    """
+    names = lists["train"]
+    if len(names) < 2:
+        raise DataError(f"validation = {fraction}: train has {counted(len(names), 'class', 'classes')}, none to spare")
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    ordered = _drawn(names, seed)
+    return {
+        "train": sorted(ordered[:-count], key=sort_key),
+        "val": sorted(ordered[-count:], key=sort_key),
+        "test": lists["test"],
+    }
+
+
+def _drawn(names: Sequence[str], seed: int) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest())

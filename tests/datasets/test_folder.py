@@ -362,6 +362,81 @@ def test_too_few_classes_or_images_are_named_with_their_numbers(tmp_path: Path) 
     EpisodeSampler(dataset, "test", TaskSpec(2, 1, 1), stream)
 
 
+PARTED = {"train": CLASSES[:4], "test": CLASSES[4:]}
+WITHOUT_VALIDATION: dict[str, tuple[dict[str, bytes], dict[str, Any]]] = {
+    "folders": (
+        {
+            f"{split}/{name}/{i}.png": encode(picture(10 * CLASSES.index(name) + i))
+            for split, names in PARTED.items()
+            for name in names
+            for i in range(3)
+        },
+        {},
+    ),
+    "csv files": (
+        animals()
+        | {
+            f"{split}.csv": "".join(
+                ["file,class\n", *(f"{name}/{i}.png,{name}\n" for name in names for i in range(3))]
+            ).encode()
+            for split, names in PARTED.items()
+        },
+        {},
+    ),
+    "texts": (
+        animals() | {f"{split}.txt": "\n".join(names).encode() for split, names in PARTED.items()},
+        {"split": "lists"},
+    ),
+    "a table": (
+        animals()
+        | {
+            "t.csv": "".join(
+                [
+                    "file,class,split\n",
+                    *(
+                        f"{name}/{i}.png,{name},{split}\n"
+                        for split, names in PARTED.items()
+                        for name in names
+                        for i in range(3)
+                    ),
+                ]
+            ).encode()
+        },
+        {"table": "t.csv"},
+    ),
+    "json": (animals() | {"s.json": json.dumps(PARTED).encode()}, {"splits": "s.json"}),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_VALIDATION)
+def test_validation_takes_whole_classes_of_training(case: str, tmp_path: Path) -> None:
+    files, options = WITHOUT_VALIDATION[case]
+    write(tmp_path / "animals", files)
+    with pytest.raises(DataError, match=r"set validation = 0\.2"):
+        load(tmp_path, **options)
+    for seed in range(3):
+        drawn = sorted(PARTED["train"], key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest())
+        dataset = load(tmp_path, **options, validation=0.5, split_seed=seed)
+        assert names_of(dataset, "val") == sorted(drawn[2:])
+        assert names_of(dataset, "train") == sorted(drawn[:2])
+        assert names_of(dataset, "test") == PARTED["test"]
+        assert f"0.5 of the classes of train taken for validation with seed {seed}" in dataset.found
+        assert dataset.bank.counts.tolist() == [3] * 6
+
+
+def test_validation_is_refused_where_it_would_change_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "animals", animals())
+    with pytest.raises(DataError, match=r"validation = 0.2, but fractions split these classes"):
+        load(tmp_path, validation=0.2)
+    lists = {"train": CLASSES[:3], "val": CLASSES[3:4], "test": CLASSES[4:]}
+    write(tmp_path / "animals", {"s.json": json.dumps(lists).encode()})
+    with pytest.raises(DataError, match=r"validation = 0.2, but there are classes for validation already"):
+        load(tmp_path, validation=0.2, splits="s.json")
+    write(tmp_path / "animals", {"s.json": json.dumps({"train": ["ant"], "test": ["bee"]}).encode()})
+    with pytest.raises(DataError, match="train has 1 class, none to spare"):
+        load(tmp_path, validation=0.2, splits="s.json")
+
+
 def test_a_grid_names_the_folder_and_its_options(tmp_path: Path) -> None:
     text = """
     seeds = [0]
@@ -390,6 +465,7 @@ def test_a_grid_names_the_folder_and_its_options(tmp_path: Path) -> None:
         "splits": "",
         "fractions": [0.64, 0.16, 0.2],
         "split_seed": 0,
+        "validation": 0.0,
         "size": 32,
         "colour": "rgb",
         "fit": "stretch",

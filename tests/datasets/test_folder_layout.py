@@ -91,7 +91,7 @@ def test_classes_in_two_splits_are_refused_and_joined_on_request(where: dict[str
             read(images)
     elif len(parts) == 2:
         (missing,) = set(SPLITS) - parts
-        with pytest.raises(DataError, match=f"but no class folders for {missing}: put"):
+        with pytest.raises(DataError, match=f"but no class folders for {missing}: "):
             read(images)
     if len(parts) > 1:
         classes, lists = read(images, join=True)

@@ -47,7 +47,17 @@ def easyfsl_table(split: str) -> tuple[str, str]:
     return f"{split}.csv", "class_name,image_name\n" + "".join(rows)
 
 
-FORMS = [libfewshot, closer_look, easyfsl, easyfsl_table]
+def class_names(split: str) -> tuple[str, str]:
+    return f"{split}.txt", "\r\n".join(["", *PARTS[split], ""])
+
+
+def files_and_classes(split: str) -> tuple[str, str]:
+    """In each list parted otherwise, as Places, ImageNet's old lists and people's own are."""
+    parted = {"train": " ", "val": ", ", "test": "\t"}[split]
+    return f"{split}.txt", "".join(f"{file}{parted}{name}\n" for name in PARTS[split] for file in FILES[name])
+
+
+FORMS = [libfewshot, closer_look, easyfsl, easyfsl_table, class_names, files_and_classes]
 
 
 def written(form: Callable[[str], tuple[str, str]], splits: Sequence[str] = tuple(PARTS)) -> dict[str, bytes]:
@@ -126,9 +136,51 @@ def test_labels_without_names_are_numbers() -> None:
         ("train.csv base.csv val.csv test.csv", 0, 4),
         ("a/train.csv b/val.csv c/test.csv", 0, 0),
         ("train.csv labels.csv", 0, 0),
-        ("train.txt val.txt test.txt", 0, 0),
+        ("train.txt val.txt test.txt", 1, 0),
+        ("a/trainlist.txt a/vallist.txt a/testlist.txt", 1, 0),
+        ("train.txt test.txt", 0, 0),
+        ("train1.txt train2.txt val1.txt val2.txt test1.txt test2.txt", 0, 0),
+        ("birds_train.txt birds_val.txt birds_test.txt", 0, 0),
     ],
 )
 def test_lists_are_known_by_their_names(names: str, complete: int, unclear: int) -> None:
     found = find_list_files(names.split())
     assert (len(found[0]), len(found[1])) == (complete, unclear)
+
+
+def test_files_and_classes_in_texts_may_have_blanks_in_their_names() -> None:
+    images = {f"my pictures/{i}.a.PNG": b"" for i in range(3)}
+    lists = {f"{split}.txt": f"my pictures/{i}.a.PNG  golden retriever {i}\n".encode() for i, split in enumerate(PARTS)}
+    found = find(images | lists)
+    assert found.lists == {split: [f"golden retriever {i}"] for i, split in enumerate(PARTS)}
+    assert found.classes == {f"golden retriever {i}": [f"my pictures/{i}.a.PNG"] for i in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "'val.txt' has no lines"),
+        ("cat\nimages/dog/0.png dog", r"'val.txt', line 1: 'cat' is no image file followed by its class"),
+        ("images/cat/0.png cat\nimages/cat/1.png", r"line 2: 'images/cat/1.png' is no image file followed by its"),
+        ("images/cat/0.png\nimages/cat/1.png", r"line 1: 'images/cat/0.png' is no image file followed by its class"),
+        ("gnu", "'gnu', for class 'gnu', is no folder with images"),
+        ("images/cat/9.png cat", r"line 1: 'images/cat/9.png' is not there"),
+        ("images/cat/0.png cat\nimages/cat/0.png cat", "occurs twice"),
+    ],
+)
+def test_texts_that_are_no_lists_are_refused_with_a_way_out(text: str, says: str) -> None:
+    lists = written(class_names) | {"val.txt": text.encode()}
+    with pytest.raises(DataError, match=says) as caught:
+        find(IMAGES | lists)
+    assert 'set split = "fractions" to pass these lists over' in str(caught.value)
+    assert find(IMAGES | lists, split="fractions").lists is None
+
+
+def test_texts_that_have_classes_in_two_splits_say_how_to_divide_them_anew() -> None:
+    """As of data sets that were split for classifiers, each class in all of them."""
+    lists = {
+        f"{split}.txt": "".join(f"{FILES[n][i]} {n}\n" for n in CLASSES).encode()
+        for i, split in enumerate(("train", "test"))
+    } | {"val.txt": b"images/cat/0.png other"}
+    with pytest.raises(DataError, match=r"5 of 5 classes of train.txt are in test.txt too .* split = \"fractions\""):
+        find(IMAGES | lists)
