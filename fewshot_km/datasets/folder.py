@@ -117,7 +117,7 @@ def _divide(
     if not validation:
         raise DataError(f"{where}: split 'val' has no classes: {advise_validation(['val'])}name some for it")
     how = f"{found.how}, {validation:g} of the classes of train taken for validation with seed {seed}"
-    return take_validation(lists, validation, seed), how
+    return take_validation(where, lists, validation, seed), how
 
 
 def _describe_masks(classes: ClassFiles) -> str:

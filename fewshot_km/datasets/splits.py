@@ -124,14 +124,15 @@ def split_classes(names: Sequence[str], fractions: Sequence[float], seed: int) -
     }
 
 
-def take_validation(lists: ClassLists, fraction: float, seed: int) -> ClassLists:
+def take_validation(where: str, lists: ClassLists, fraction: float, seed: int) -> ClassLists:
     """Move a fraction of the classes of train to val, which is empty: the last ones in the order of split_classes.
 
     Their number is rounded, at least one for each. Raises DataError where train has less than two.
     """
     names = lists["train"]
     if len(names) < 2:
-        raise DataError(f"validation = {fraction}: train has {counted(len(names), 'class', 'classes')}, none to spare")
+        there = counted(len(names), "class", "classes")
+        raise DataError(f"{where}: validation = {fraction:g}, but train has {there} and none to spare: add some")
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
     ordered = _drawn(names, seed)
     return {

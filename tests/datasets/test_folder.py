@@ -433,7 +433,7 @@ def test_validation_is_refused_where_it_would_change_nothing(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"validation = 0.2, but there are classes for validation already"):
         load(tmp_path, validation=0.2, splits="s.json")
     write(tmp_path / "animals", {"s.json": json.dumps({"train": ["ant"], "test": ["bee"]}).encode()})
-    with pytest.raises(DataError, match="train has 1 class, none to spare"):
+    with pytest.raises(DataError, match=r"animals: validation = 0.2, but train has 1 class and none to spare"):
         load(tmp_path, validation=0.2, splits="s.json")
 
 
