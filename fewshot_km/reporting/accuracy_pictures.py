@@ -40,7 +40,7 @@ def draw_accuracies(report: Report, abreast: int = PANELS) -> Picture:
                 _draw_accuracy(one, report, task, method, y, styles[method])
             else:
                 place = one.get_yaxis_transform()
-                text = one.text(0.5, y, score.state or NOTHING, fontsize=6, color=GREY, transform=place)
+                text = one.text(0.5, y, score.state or NOTHING, fontsize=7, color=GREY, transform=place)
                 text.set(ha="center", va="center")
         for y, row in zip(theirs, papers, strict=True):
             if pair := row.accuracies.get(published[task]):

@@ -26,6 +26,6 @@ def draw_chance(axes: Axes, results: GridResults, task: str, *, upright: bool = 
     end = 0.01 if is_below else 0.99
     place, sides = ((0.99, end), ("right", "bottom" if is_below else "top")) if upright else (
         (end, 0.0), ("left" if is_below else "right", "bottom"))  # fmt: skip
-    text = axes.text(*place, f"{arrow} chance {percent:.3g}", transform=axes.transAxes, fontsize=6, color=GREY)
+    text = axes.text(*place, f"{arrow} chance {percent:.3g}", transform=axes.transAxes, fontsize=7, color=GREY)
     text.set(ha=sides[0], va=sides[1])
     text.set_label("_chance")

@@ -1,6 +1,7 @@
 """Pictures of convolution kernels before and after the adaptation to a task (Hu & Liu 2022, figure 3)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from fewshot_km.grid.analysis_file import Kernels, LayerKernels
 from fewshot_km.reporting.grid_results import GridResults
 from fewshot_km.reporting.picture import Picture
-from fewshot_km.reporting.picture_layout import WIDTH, blank
+from fewshot_km.reporting.picture_layout import EDGE, LINE, WIDTH, blank
 from fewshot_km.reporting.picture_text import label
 from fewshot_km.reporting.report import Report
 from fewshot_km.reporting.statistics import Array
@@ -17,18 +18,22 @@ from fewshot_km.reporting.statistics import Array
 # dark below zero, light above it, also without colour; the hue says it again
 SIGNED = LinearSegmentedColormap.from_list("signed", ("#08265c", "#30528f", "#848484", "#e2ae66", "#fff1c9"))
 MOST_LAYERS = 8  # as many as stand on a page
-LEFT, STRIP = 0.75, 5.5  # inches: where kernels begin, and how far they may reach
-LOWEST = 0.22  # inches of a scale that has room for three numbers
-LARGEST = 0.12  # inches of a number of a kernel
-TITLE, GAP = 0.24, 0.06  # inches above a layer, and between its rows
+LEFT, RIGHT = 0.75, 0.75  # inches beside the kernels: of the rows' names, and of the scale
+LOWEST = 0.3  # inches of a scale that has room for three numbers
+SMALLEST, LARGEST = 0.055, 0.12  # inches of a number of a kernel
+TITLE = 0.24  # inches above a layer
+GAP, APART = 0.06, 0.15  # inches between what is before, after and the difference, and where each is of several rows
 
 
-def draw_kernels(report: Report) -> list[Picture]:
-    """A picture for each learner whose kernels change: of its first such cell, each layer before, after, difference."""
+def draw_kernels(report: Report, width: float = WIDTH) -> list[Picture]:
+    """A picture for each learner whose kernels change: of its first such cell, each layer before, after, difference.
+
+    It is `width` inches wide; kernels that have no room abreast stand in several rows.
+    """
     pictures = []
     for method in report.results.methods:
         for where, layers in _changed(report.results, method):
-            pictures.append(_draw(method, where, layers))
+            pictures.append(_draw(method, where, layers, width))
             break
     return pictures
 
@@ -43,26 +48,14 @@ def _changed(results: GridResults, method: str) -> list[tuple[str, tuple[LayerKe
     ]
 
 
-def _draw(method: str, where: str, layers: Sequence[LayerKernels]) -> Picture:
+def _draw(method: str, where: str, layers: Sequence[LayerKernels], width: float) -> Picture:
     shown = [layers[n] for n in np.unique(np.linspace(0, len(layers) - 1, min(MOST_LAYERS, len(layers))).astype(int))]
-    strips = [[_strip(kernels, layer.size) for kernels in (layer.before, layer.after)] for layer in shown]
-    dots = [min(LARGEST, STRIP / before.shape[1]) for before, _ in strips]  # inches of a number
-    heights = [before.shape[0] * dot for (before, _), dot in zip(strips, dots, strict=True)]
-    figure, axes = blank(WIDTH, sum(TITLE + 3 * (height + GAP) + GAP for height in heights))
+    rows = [_Rows.of(layer, width) for layer in shown]
+    figure, axes = blank(width, sum(one.height for one in rows))
     top = 0.0
-    for layer, (before, after), dot, height in zip(shown, strips, dots, heights, strict=True):
-        axes.text(LEFT, top + TITLE - 0.06, label(layer.layer, STRIP, 8), va="bottom")
-        top += TITLE
-        weights, change = _reach(before, after), _reach(after - before)
-        rows = (("before", before, weights), ("after", after, weights), ("difference", after - before, change))
-        for row, (name, strip, reach) in enumerate(rows):
-            y = top + row * (height + GAP)
-            axes.text(LEFT - 0.08, y + height / 2, name, ha="right", va="center", fontsize=7)
-            _show(axes, strip, reach, (LEFT, LEFT + strip.shape[1] * dot, y + height, y), name)
-        _scale_bar(axes, weights, top, 2 * height + GAP)
-        if layer.before != layer.after:
-            _scale_bar(axes, change, top + 2 * (height + GAP), height)
-        top += 3 * (height + GAP) + GAP
+    for one in rows:
+        _draw_rows(axes, one, top, width)
+        top += one.height
     caption = (
         f"Kernels of {method} on {where}: the first {len(shown[0].before)} of each convolution, of their first input "
         "channel, as meta-trained (before), after adapting to test episode 0 (after), and after minus before. Dark is "
@@ -73,27 +66,92 @@ def _draw(method: str, where: str, layers: Sequence[LayerKernels]) -> Picture:
     return Picture(f"kernels-{method}", f"Kernels of {method} before and after adaptation", caption, figure)
 
 
-def _strip(kernels: Kernels, size: tuple[int, int]) -> Array:
-    """Kernels side by side, [k_h, n * (k_w + 1) - 1], NaN between them."""
-    framed = [np.pad(np.reshape(k, size), ((0, 0), (0, 1)), constant_values=np.nan) for k in kernels]
-    return np.concatenate(framed, axis=1)[:, :-1]
+@dataclass(frozen=True)
+class _Rows:
+    """Of one layer: its name in lines, the two strips, and in inches a number of a kernel, a strip and what parts them.
+
+    is_changed  whether the strips differ
+    """
+
+    title: str
+    before: Array
+    after: Array
+    dot: float
+    strip: float
+    gap: float
+    is_changed: bool
+
+    @classmethod
+    def of(cls, layer: LayerKernels, width: float) -> "_Rows":
+        """As they fit into a picture of this width."""
+        reach = width - LEFT - RIGHT
+        before, after = (
+            _strip(kernels, layer.size, round(reach / SMALLEST)) for kernels in (layer.before, layer.after)
+        )
+        dot = min(LARGEST, reach / before.shape[1])
+        return cls(
+            label(layer.layer, width - LEFT - EDGE, 8),
+            before,
+            after,
+            dot,
+            before.shape[0] * dot,
+            GAP if before.shape[0] == layer.size[0] else APART,
+            layer.before != layer.after,
+        )
+
+    @property
+    def above(self) -> float:
+        """Inches of the title."""
+        return TITLE + LINE * self.title.count("\n")
+
+    @property
+    def height(self) -> float:
+        """Inches of all, with the gap below."""
+        return self.above + 3 * (self.strip + self.gap) + GAP
 
 
-def _reach(*strips: Array) -> float:
+def _draw_rows(axes: Axes, rows: _Rows, top: float, width: float) -> None:
+    top += rows.above
+    axes.text(LEFT, top - 0.06, rows.title, va="bottom")
+    difference = rows.after - rows.before
+    weights, change = _extreme(rows.before, rows.after), _extreme(difference)
+    strips = (("before", rows.before, weights), ("after", rows.after, weights), ("difference", difference, change))
+    for n, (name, strip, extreme) in enumerate(strips):
+        y = top + n * (rows.strip + rows.gap)
+        axes.text(LEFT - 0.08, y + rows.strip / 2, name, ha="right", va="center", fontsize=7)
+        _show(axes, strip, extreme, (LEFT, LEFT + strip.shape[1] * rows.dot, y + rows.strip, y), name)
+    _scale_bar(axes, weights, width, top, 2 * rows.strip + rows.gap)
+    if rows.is_changed:
+        _scale_bar(axes, change, width, top + 2 * (rows.strip + rows.gap), rows.strip)
+
+
+def _strip(kernels: Kernels, size: tuple[int, int], most: int) -> Array:
+    """Kernels side by side, of `most` numbers abreast, [rows * (k_h + 1) - 1, columns * (k_w + 1) - 1]; else NaN."""
+    k_h, k_w = size
+    rows = -(-len(kernels) // max(1, (most + 1) // (k_w + 1)))
+    columns = -(-len(kernels) // rows)
+    framed = np.full((rows * columns, k_h + 1, k_w + 1), np.nan)
+    framed[: len(kernels), :-1, :-1] = np.reshape(kernels, (-1, k_h, k_w))
+    tiled = framed.reshape(rows, columns, k_h + 1, k_w + 1).swapaxes(1, 2)
+    return tiled.reshape(rows * (k_h + 1), columns * (k_w + 1))[:-1, :-1]
+
+
+def _extreme(*strips: Array) -> float:
     """Of the scale, on either side of zero."""
     return max(float(np.nanmax(np.abs(strip))) for strip in strips) or 1.0
 
 
-def _show(axes: Axes, numbers: Array, reach: float, extent: tuple[float, float, float, float], name: str) -> None:
-    image = axes.imshow(numbers, cmap=SIGNED, vmin=-reach, vmax=reach, extent=extent, interpolation="nearest",
+def _show(axes: Axes, numbers: Array, extreme: float, extent: tuple[float, float, float, float], name: str) -> None:
+    image = axes.imshow(numbers, cmap=SIGNED, vmin=-extreme, vmax=extreme, extent=extent, interpolation="nearest",
                         aspect="auto")  # fmt: skip
     image.set_label(f"_{name}")
 
 
-def _scale_bar(axes: Axes, reach: float, top: float, height: float) -> None:
-    left, right = WIDTH - 0.6, WIDTH - 0.5
-    _show(axes, np.linspace(reach, -reach, 64)[:, None], reach, (left, right, top + height, top), "scale")
-    middle, text = top + height / 2, f"{reach:.2g}"
+def _scale_bar(axes: Axes, extreme: float, width: float, top: float, height: float) -> None:
+    left = width - RIGHT + 0.08
+    right = left + 0.08
+    _show(axes, np.linspace(extreme, -extreme, 64)[:, None], extreme, (left, right, top + height, top), "scale")
+    middle, text = top + height / 2, f"{extreme:.2g}"
     three = ((top, text, "top"), (middle, "0", "center"), (top + height, f"−{text}", "bottom"))
     for y, said, alignment in three if height > LOWEST else ((middle, f"± {text}", "center"),):
-        axes.text(right + 0.05, y, said, va=alignment, fontsize=5)
+        axes.text(right + 0.05, y, said, va=alignment, fontsize=7)

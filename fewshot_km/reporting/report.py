@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,12 @@ class Report:
     intervals: Intervals
     contrasts: Contrasts
     claims: Sequence[CheckedClaim]
-    ranking: Ranking | str
     kind: Kind
+
+    @cached_property
+    def ranking(self) -> Ranking | str:
+        """See `rank_methods`; computed where it is asked for, as few tables do."""
+        return rank_methods(self.results)
 
     def tables(self) -> list[Table]:
         """Accuracies, intervals, costs."""
@@ -110,6 +115,5 @@ def report_results(results: GridResults, kind: Kind | None = None) -> Report:
         intervals,
         contrasts,
         check_claims(results, contrasts),
-        rank_methods(results),
         kind or intervals.default_kind(),
     )

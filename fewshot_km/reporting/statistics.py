@@ -1,12 +1,13 @@
 """Intervals, paired comparisons and ranks for few-shot results: pure functions of arrays of accuracies (0 to 1)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # not its parts, which it imports at first use: half a second that only tables and reports need
+import scipy  # not its parts, which it imports when used: scipy.stats takes half a second, and few tables need it
 
 CONFIDENCE = 0.95  # what the field reports
 EXACT_WILCOXON = 50  # scipy's own limit; its exact test of tied ranks takes seconds from a dozen differences on
@@ -64,9 +65,9 @@ def exact_interval(values: Array) -> Interval:
 
     At most the share of values that are not perfect is lost, and Clopper and Pearson's interval bounds that share.
     """
-    mean, n = float(np.mean(values)), len(values)
-    bounds = scipy.stats.binomtest(round(mean * n), n).proportion_ci(CONFIDENCE, method="exact")
-    return Interval(mean, float(bounds.low), float(bounds.high), "exact", (n,))
+    mean, n = float(values[0]), len(values)
+    perfect = float((1 - _UPPER) ** (1 / n))  # the least share at which so many of so many are no surprise
+    return Interval(mean, *((perfect, 1.0) if mean else (0.0, 1 - perfect)), "exact", (n,))
 
 
 def episode_interval(accuracies: Array) -> Interval:
@@ -122,13 +123,23 @@ class PairedComparison:
     difference   mean difference and its t interval
     p_t          paired t test. p_sign_flip: sign-flip permutation test. p_wilcoxon: signed ranks. All two-sided
     first_better how often the first is better, ties counted half: P(A > B), with its interval
+    differences  [n], of either sign: the tests are two-sided
     """
 
     difference: Interval
     p_t: float
-    p_sign_flip: float
-    p_wilcoxon: float
     first_better: Interval
+    differences: Array = field(repr=False, compare=False)
+
+    @cached_property
+    def p_sign_flip(self) -> float:
+        """See `sign_flip_test`; computed where it is asked for, as few tables do."""
+        return sign_flip_test(self.differences)
+
+    @cached_property
+    def p_wilcoxon(self) -> float:
+        """See `wilcoxon_test`; computed where it is asked for, as few tables do."""
+        return wilcoxon_test(self.differences)
 
     @property
     def n(self) -> int:
@@ -142,9 +153,8 @@ def compare_paired(first: Array, second: Array) -> PairedComparison:
     return PairedComparison(
         t_interval(differences),
         _t_test(differences),
-        sign_flip_test(differences),
-        wilcoxon_test(differences),
         _accuracy_interval((np.sign(differences) + 1) / 2, lambda: False),
+        differences,
     )
 
 
@@ -255,13 +265,17 @@ def _t_reach(values: Array) -> float:
 def _t_test(differences: Array) -> float:
     if np.ptp(differences) == 0:  # no spread at all
         return float(differences[0] == 0)
-    return float(scipy.stats.ttest_1samp(differences, 0).pvalue)
+    n = len(differences)
+    t = differences.mean() / np.sqrt(differences.var(ddof=1) / n)
+    return float(2 * scipy.special.stdtr(n - 1, -abs(t)))
 
 
 def _too_skewed(values: Array) -> bool:
-    if len(values) < 3 or np.ptp(values) == 0:
+    if len(values) < 3 or np.ptp(values) < 1e-12:  # no spread but that of rounding
         return False
-    return len(values) <= 25 * float(scipy.stats.skew(values)) ** 2
+    deviations = values - values.mean()
+    skewness = (deviations**3).mean() / (deviations**2).mean() ** 1.5
+    return bool(len(values) <= 25 * skewness**2)
 
 
 def _two_way_error(accuracies: Array) -> tuple[float, float]:

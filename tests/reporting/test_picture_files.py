@@ -101,6 +101,16 @@ def test_titles_do_not_run_into_one_another(of_both_widths: list[Picture]) -> No
         assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n]), picture.name
 
 
+def test_texts_of_ranks_and_kernels_do_not_run_into_one_another(of_both_widths: list[Picture]) -> None:
+    found = [picture for picture in of_both_widths if picture.name.startswith(("ranks", "kernels"))]
+    assert len({picture.name for picture in found}) == len(found) / 2 > 1
+    for picture in found:
+        (axes,) = picture.figure.axes
+        renderer = picture.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        boxes = [text.get_window_extent(renderer) for text in axes.texts]
+        assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n]), picture.name
+
+
 def test_nothing_is_mathematics(hostile: list[Picture]) -> None:
     names = [text.get_text() for text in hostile[0].figure.axes[0].get_yticklabels()]
     assert "cost $x_1$ and $\\frac{1}{" in names

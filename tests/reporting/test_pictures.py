@@ -37,6 +37,11 @@ def pictures(report: Report) -> dict[str, Picture]:
     return {picture.name: picture for picture in draw_pictures(report)}
 
 
+@pytest.fixture(scope="module")
+def narrow(report: Report) -> dict[str, Picture]:
+    return {picture.name: picture for picture in draw_narrow(report)}
+
+
 def lines(axes: Axes, label: str) -> list[Line2D]:
     return [line for line in axes.lines if line.get_label() == label]
 
@@ -108,8 +113,11 @@ def test_the_forest_is_in_the_order_of_the_contrasts(report: Report, pictures: d
     assert outcomes == {True, False}  # the report has both
 
 
-def test_the_bar_is_as_long_as_the_critical_difference(report: Report, pictures: dict[str, Picture]) -> None:
-    (one,) = pictures["ranks"].figure.axes
+@pytest.mark.parametrize("width", ["wide", "narrow"])
+def test_the_bar_is_as_long_as_the_critical_difference(
+    report: Report, pictures: dict[str, Picture], narrow: dict[str, Picture], width: str
+) -> None:
+    (one,) = {"wide": pictures, "narrow": narrow}[width]["ranks"].figure.axes
     ranking = report.ranking
     assert isinstance(ranking, Ranking)
     (axis,), (bar,) = lines(one, "_axis"), lines(one, "_critical_difference")
@@ -241,15 +249,18 @@ def test_chance_is_that_of_each_task(tmp_path: Path) -> None:
     assert ["12.5" in one.texts[-1].get_text() for one in (first, second)] == [True, False]
 
 
-def test_a_narrow_page_has_the_same_pictures_with_one_panel_under_the_other(
-    report: Report, pictures: dict[str, Picture]
-) -> None:
-    narrow = {picture.name: picture for picture in draw_narrow(report)}
-    assert list(narrow) == ["accuracy", "differences", "parameters", "learning", "inner-steps"]
+def test_a_narrow_page_has_the_same_pictures(narrow: dict[str, Picture], pictures: dict[str, Picture]) -> None:
+    assert list(narrow) == list(pictures)
     for name, picture in narrow.items():
-        wide = pictures[name]
-        assert picture.caption == wide.caption
-        assert picture.figure.get_figwidth() == wide.figure.get_figwidth() / 2
+        assert (picture.title, picture.caption) == (pictures[name].title, pictures[name].caption)
+        assert picture.figure.get_figwidth() == pytest.approx(3.5)  # inches: a column
+
+
+def test_in_a_narrow_page_panels_stand_one_under_the_other(
+    narrow: dict[str, Picture], pictures: dict[str, Picture]
+) -> None:
+    for name in ("accuracy", "differences", "parameters", "learning", "inner-steps"):
+        picture, wide = narrow[name], pictures[name]
         assert len({round(one.get_position().x0, 6) for one in picture.figure.axes}) == 1
         for one, other in zip(picture.figure.axes, wide.figure.axes, strict=True):
             assert one.get_title(loc="left").replace("\n", "") == other.get_title(loc="left").replace("\n", "")
@@ -283,6 +294,18 @@ def test_kernels_are_drawn_before_after_and_as_their_difference(report: Report, 
         low, high = differences[n].get_clim()
         assert (low, high) == (-np.nanmax(np.abs(difference)), np.nanmax(np.abs(difference)))
         assert images["before"][n].get_clim() == images["after"][n].get_clim()
+
+
+def test_narrow_kernels_stand_in_rows(pictures: dict[str, Picture], narrow: dict[str, Picture]) -> None:
+    """The same sixteen as in one row, eight abreast."""
+    (wide,), (one,) = (drawn["kernels-km-maml"].figure.axes for drawn in (pictures, narrow))
+    shown = [image for image in one.images if image.get_label() != "_scale"]
+    for n, image in enumerate(image for image in wide.images if image.get_label() != "_scale"):
+        row, rows = (np.ma.filled(drawn.get_array(), np.nan) for drawn in (image, shown[n]))
+        assert rows.shape == (3 + 1 + 3, 8 * 4 - 1)
+        assert np.array_equal(np.concatenate([rows[:3], np.full((3, 1), np.nan), rows[4:]], 1), row, equal_nan=True)
+        assert np.isnan(rows[3]).all()
+        assert image.get_clim() == shown[n].get_clim()
 
 
 def luminance(colour: object) -> float:

@@ -20,6 +20,7 @@ from fewshot_km.reporting.statistics import (
     compare_paired,
     critical_difference,
     episode_interval,
+    exact_interval,
     friedman_test,
     hierarchical_interval,
     holm,
@@ -348,6 +349,36 @@ def test_a_paired_comparison_is_scipys() -> None:
     assert found.n == 50
     wins, ties = int((first > second).sum()), int(np.isclose(first, second).sum())
     assert found.first_better.mean == pytest.approx((wins + ties / 2) / 50)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("n", [2, 3, 10, 600])
+def test_the_paired_t_test_is_scipys_far_into_the_tail(n: int, shift: float) -> None:
+    random = np.random.default_rng(n)
+    first, second = random.binomial(75, 0.6, n) / 75 + shift, random.binomial(75, 0.5, n) / 75
+    expected = float(stats.ttest_rel(np.round(first - second, 12), np.zeros(n)).pvalue)
+    assert compare_paired(first, second).p_t == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 600, 100_000])
+@pytest.mark.parametrize("perfect", [0, 1])
+def test_the_exact_interval_is_scipys(perfect: int, n: int) -> None:
+    bounds = stats.binomtest(perfect * n, n).proportion_ci(0.95, method="exact")
+    found = exact_interval(np.full(n, float(perfect)))
+    assert (found.low, found.high) == (pytest.approx(bounds.low, rel=1e-12), pytest.approx(bounds.high, rel=1e-12))
+
+
+@settings(max_examples=200)
+@given(arrays(np.int64, some.integers(2, 60), elements=some.integers(12, 20)))
+def test_the_logit_scale_begins_where_scipys_skewness_says(right: npt.NDArray[np.int64]) -> None:
+    values = right / 25  # Student's interval of these stays within 0 and 1 from some n on
+    student = t_interval(values)
+    assert student.low is not None
+    assert student.high is not None
+    is_off = student.low < 0 or student.high > 1
+    with np.errstate(invalid="ignore"):
+        is_skewed = len(values) > 2 and np.ptp(values) > 0 and len(values) <= 25 * float(stats.skew(values)) ** 2
+    assert episode_interval(values[None]).method == ("logit" if is_off or is_skewed else "t")
 
 
 @pytest.mark.parametrize("n", [5, 8, 20, 50, 60, 600])

@@ -54,7 +54,7 @@ class Shown:
 def report_page(report: Report, pictures: Sequence[Picture] = (), narrow: Sequence[Picture] = ()) -> str:
     """The whole page: one file that asks for nothing, with the same bytes from the same results.
 
-    `narrow` are some of the pictures again, as a narrow window shows them.
+    `narrow` are the pictures again, as a narrow window shows them.
     Every text is escaped, and nothing but the page's own script can run in it: its Content-Security-Policy says so.
     Raises DataError where the example images are damaged.
     """
