@@ -15,7 +15,7 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        from fewshot_km.cli import app
+        from fewshot_km.cli.app import app
     except KeyboardInterrupt:
         sys.exit(130)
     app()

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fewshot_km.errors import ConfigError, MistakesError, PluginError, UnknownNameError
-from fewshot_km.plugin_sources import Sources, find_sources, note_registration
+from fewshot_km.plugins.sources import Sources, find_sources, note_registration
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE
+from fewshot_km.data.storage import CACHE_ROOT_VARIABLE, DATA_ROOT_VARIABLE
 
 torch.set_num_threads(1)  # the networks here are tiny; and threads of two test runs at once would starve each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the processes that tests start

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewshot_km.engine import TrainingState
-from tests.reporting.made_up import made_up_store
+from fewshot_km.training.outer_loop import TrainingState
+from tests.support.made_up_pages import made_up_store
 
 ROOT = Path(__file__).resolve().parents[1]
 WAITING = """
@@ -48,7 +48,7 @@ def test_threads_that_wait_leave_the_cores_to_others(tmp_path: Path) -> None:
 COMMANDS = """
 import contextlib, io, json, sys
 import typer
-from fewshot_km.cli import app
+from fewshot_km.cli.app import app
 
 def helps(command, words):
     yield [*words, "--help"]

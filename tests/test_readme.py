@@ -11,11 +11,11 @@ import torch
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from fewshot_km.cli import app
-from fewshot_km.grid import load_grid
+from fewshot_km.cli.app import app
+from fewshot_km.experiments.settings.grid import load_grid
 from fewshot_km.learners import LEARNERS, InnerLoop, build_learner
-from fewshot_km.plugins import load_plugin
-from tests.networks_under_test import OMNIGLOT_20_WAY
+from fewshot_km.plugins.loading import load_plugin
+from tests.support.networks_under_test import OMNIGLOT_20_WAY
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,7 @@ from contestant import Case
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from fewshot_km.engine import EXECUTIONS
+from fewshot_km.accel.backends import EXECUTIONS
 
 MATRIX = 2048  # rows and columns: large enough for a processor's full rate
 

@@ -39,9 +39,9 @@ from contestant import Case
 from ratios import draw_ratios, medians, to_markdown
 from turns import Contestant, contestants, take_turns
 
-from fewshot_km.engine import EXECUTIONS
-from fewshot_km.engine.names import AUTO
-from fewshot_km.grid.environment import describe_environment
+from fewshot_km.accel.backend_names import AUTO
+from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.experiments.store.environment import describe_environment
 
 GPU_TIMES = 10  # iterations in a turn on a GPU, which does one in milliseconds
 SAME = 1e-9

@@ -29,15 +29,16 @@ import peers
 import torch
 from torch import Tensor
 
-from fewshot_km.engine import Engine, choose_engine
-from fewshot_km.engine.devices import allow_tf32, clock
-from fewshot_km.engine.executions import EXECUTIONS
-from fewshot_km.engine.launching import RANK, WORLD_SIZE
-from fewshot_km.engine.memory import peak_bytes
-from fewshot_km.engine.ranks import ALONE, Ranks, join, leave
-from fewshot_km.episodes import Episode, EpisodeSampler, TaskSpec
+from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.choice import choose_engine
+from fewshot_km.data.episodes import Episode, EpisodeSampler, TaskSpec
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
-from fewshot_km.networks import Network, build_network
+from fewshot_km.models import Network, build_network
+from fewshot_km.training.devices import allow_tf32, clock
+from fewshot_km.training.engine import Engine
+from fewshot_km.training.launching import RANK, WORLD_SIZE
+from fewshot_km.training.memory import peak_bytes
+from fewshot_km.training.ranks import ALONE, Ranks, join, leave
 
 LR = 0.4
 OUTER_LR = 0.001

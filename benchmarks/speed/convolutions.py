@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional as F
 
-from fewshot_km.engine.devices import allow_tf32, choose_device, clock
+from fewshot_km.training.devices import allow_tf32, choose_device, clock
 
 LAYERS = {  # channels in, out, height, stride
     "strided 1": (1, 64, 28, 2),

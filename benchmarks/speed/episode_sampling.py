@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fewshot_km.datasets import Dataset, ImageBank
-from fewshot_km.datasets.splits import Split
-from fewshot_km.engine.memory import keep_freed_memory
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.data import Dataset, ImageBank
+from fewshot_km.data.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.data.splits import Split
+from fewshot_km.training.memory import keep_freed_memory
 
 META_BATCH = 16
 ROUNDS = 7  # odd, so that the median is one of them

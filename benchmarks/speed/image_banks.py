@@ -36,14 +36,14 @@ from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 
-from fewshot_km.datasets import Dataset
-from fewshot_km.datasets.bank_cache import Prepared, announce, bank_from_files, bank_path, cores, prepare
-from fewshot_km.datasets.file_trees import FolderTree
-from fewshot_km.datasets.image_files import ImageForm, image_suffixes
-from fewshot_km.datasets.published import class_folders
-from fewshot_km.datasets.storage import CACHE_ROOT_VARIABLE, whole_file
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
-from fewshot_km.grid.environment import describe_environment
+from fewshot_km.data import Dataset
+from fewshot_km.data.cache import Prepared, announce, bank_from_files, bank_path, cores, prepare
+from fewshot_km.data.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.data.files.trees import FolderTree
+from fewshot_km.data.images import ImageForm, image_suffixes
+from fewshot_km.data.layouts.published import class_folders
+from fewshot_km.data.storage import CACHE_ROOT_VARIABLE, whole_file
+from fewshot_km.experiments.store.environment import describe_environment
 
 LABEL = "image-banks"
 SIZE = 84

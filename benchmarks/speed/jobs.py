@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from fewshot_km.grid.environment import describe_environment
+from fewshot_km.experiments.store.environment import describe_environment
 
 JOBS = (1, 2)
 

@@ -14,10 +14,10 @@ import peers
 import torch
 from torch import Tensor, nn
 
-from fewshot_km.engine import EXECUTIONS
-from fewshot_km.episodes import Episode
+from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.data.episodes import Episode
 from fewshot_km.learners import InnerLoop, Params, build_learner
-from fewshot_km.networks import build_network
+from fewshot_km.models import build_network
 
 SHOTS, QUERIES, TASKS = 1, 2, 2
 NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, int, int], int]] = {
@@ -55,7 +55,7 @@ def compare() -> dict[str, dict[str, float]]:
                         EXECUTIONS[execution].outer_gradient(learner, meta, episode, steps).gradient, theirs
                     )
                     for execution, how in EXECUTIONS.items()
-                    if not how.compiles  # minutes each: tests/engine/test_compilation.py compares them with the others
+                    if not how.compiles  # minutes each: tests/accel/test_compiled.py compares them with the others
                 }
     return found
 

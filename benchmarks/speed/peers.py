@@ -16,8 +16,8 @@ from learn2learn_tasks import import_learn2learn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fewshot_km.episodes import Episode
-from fewshot_km.networks import Network
+from fewshot_km.data.episodes import Episode
+from fewshot_km.models import Network
 
 LR = 0.4
 Task = tuple[Tensor, Tensor, Tensor, Tensor]

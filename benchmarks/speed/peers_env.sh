@@ -4,7 +4,7 @@
 # Then: FOLDER/bin/python benchmarks/speed/compare.py
 #       FOLDER/bin/python benchmarks/speed/peer_gradients.py
 #       python benchmarks/speed/image_banks.py --peer-python FOLDER/bin/python
-#       FEWSHOT_KM_PEERS=FOLDER/bin/python python -m pytest tests/engine/test_peers.py
+#       FEWSHOT_KM_PEERS=FOLDER/bin/python python -m pytest tests/accel/test_peers.py
 # Takes three minutes and 3 GB; needs a C compiler. Versions are those that it was tried with, on Python 3.11.
 set -eu
 folder=$1

@@ -23,10 +23,10 @@ from contestant import Case
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewshot_km.engine import EXECUTIONS
-from fewshot_km.engine.fast import modulation_loops, normalisation_loops, window_loops
-from fewshot_km.engine.memory import keep_freed_memory
-from fewshot_km.engine.names import AUTO
+from fewshot_km.accel.backend_names import AUTO
+from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.fused import modulation_loops, normalisation_loops, window_loops
+from fewshot_km.training.memory import keep_freed_memory
 
 KINDS = {  # by part of the operation's name, the first that fits
     "convolution_backward": "convolution gradients",

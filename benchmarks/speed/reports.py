@@ -14,15 +14,17 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from fewshot_km.datasets import load_dataset
-from fewshot_km.engine import HistoryRow, MetaTraining
-from fewshot_km.grid import Cell, Grid, ResultStore, load_grid
-from fewshot_km.grid.analysis_file import EXAMPLES, Analysis, LayerKernels, StepAccuracies
-from fewshot_km.grid.example_images import write_examples
-from fewshot_km.reporting.grid_results import read_results
-from fewshot_km.reporting.page import report_page
-from fewshot_km.reporting.pictures import draw_pictures
-from fewshot_km.reporting.report import report_results
+from fewshot_km.data import load_dataset
+from fewshot_km.experiments.settings.grid import Cell, Grid, load_grid
+from fewshot_km.experiments.store.example_images import write_examples
+from fewshot_km.experiments.store.probe_file import EXAMPLES, Analysis, LayerKernels, StepAccuracies
+from fewshot_km.experiments.store.result_store import ResultStore
+from fewshot_km.reports.figures.all_figures import draw_pictures
+from fewshot_km.reports.grid_results import read_results
+from fewshot_km.reports.page import report_page
+from fewshot_km.reports.report import report_results
+from fewshot_km.training.history import HistoryRow
+from fewshot_km.training.outer_loop import MetaTraining
 
 GRID = """
 seeds = [0, 1, 2, 3, 4]

@@ -22,9 +22,9 @@ from learn2learn_tasks import ImagesInMemory, draw, import_learn2learn, make_tas
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from fewshot_km.datasets import Dataset, ImageBank
-from fewshot_km.datasets.splits import Split
-from fewshot_km.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.data import Dataset, ImageBank
+from fewshot_km.data.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.data.splits import Split
 
 META_BATCH = 4
 CHARACTERS, DRAWINGS = 200, 20  # in files: fewer than Omniglot has, so that the system keeps them all in memory

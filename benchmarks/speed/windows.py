@@ -4,7 +4,7 @@
 
 For layers of 64 filters and 5 to 100 images, milliseconds of the gradients of images and kernels in float32, medians of
 rounds in which the ways take turns; and the time of products over that of torch.
-`fewshot_km.engine.fast.convolution` says where products are used.
+`fewshot_km.accel.fused.convolution` says where products are used.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from tabulate import tabulate
 
-from fewshot_km.engine.fast import window_products
-from fewshot_km.engine.memory import keep_freed_memory
+from fewshot_km.accel.fused import window_products
+from fewshot_km.training.memory import keep_freed_memory
 
 LAYERS = {  # channels, height, stride; 64 filters of 3x3
     "strided 1": (1, 28, 2),

@@ -7,8 +7,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from fewshot_km.learners.base import GradientLearner, Params
-from fewshot_km.networks.base import Network
-from fewshot_km.networks.exact import is_exactly
+from fewshot_km.models.exact import is_exactly
+from fewshot_km.models.network import Network
 
 
 class ANIL(GradientLearner):

@@ -6,9 +6,9 @@ from torch import nn
 
 from fewshot_km.learners.base import GradientLearner, NetworkFactory
 from fewshot_km.learners.registered import KM_NORM_AFFINE, InnerLoop
-from fewshot_km.modulation import modulate, modulator_names
-from fewshot_km.networks.norms import norm_parameter_names
-from fewshot_km.networks.registered import AffineChoice
+from fewshot_km.models.backbones import AffineChoice
+from fewshot_km.models.modulation import modulate, modulator_names
+from fewshot_km.models.norms import norm_parameter_names
 
 
 class KMMAML(GradientLearner):

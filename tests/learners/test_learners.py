@@ -9,8 +9,8 @@ from torch.func import functional_call
 
 from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
 from fewshot_km.learners import ANIL, LEARNERS, GradientLearner, InnerLoop, Params, build_learner
-from fewshot_km.networks import Network, build_network
-from tests.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, PaperNetwork
+from fewshot_km.models import Network, build_network
+from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, PaperNetwork
 
 
 def learner_on(name: str, network: PaperNetwork, order: str = "second", **options: object) -> GradientLearner:

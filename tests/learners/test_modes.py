@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_km.engine import EXECUTIONS
+from fewshot_km.accel.backends import EXECUTIONS
 from fewshot_km.learners import GradientLearner, InnerLoop, build_learner
 from fewshot_km.learners.modes import evaluating
-from fewshot_km.networks import Network
-from fewshot_km.networks.conv4 import ConvBlock
-from tests.engine.test_executions import QUICK, episodes
-from tests.networks_under_test import PaperNetwork
+from fewshot_km.models import Network
+from fewshot_km.models.conv4 import ConvBlock
+from tests.accel.test_backends import QUICK, episodes
+from tests.support.networks_under_test import PaperNetwork
 
 TASK = PaperNetwork(3, (1, 8, 8))
 

@@ -1,0 +1,1 @@
+"""Faster backends for running many tasks."""

@@ -1,0 +1,281 @@
+"""Banks on disk: built once from the user's files, found again by what the files look like, opened memory-mapped."""
+
+import hashlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from fewshot_km.data.bank import ImageBank, content_digest
+from fewshot_km.data.dataset import Dataset
+from fewshot_km.data.file_lists import write_file_list
+from fewshot_km.data.files.trees import FileTree
+from fewshot_km.data.images import ImageForm, decode_image, describe_damage
+from fewshot_km.data.splits import make_splits
+from fewshot_km.data.storage import (
+    CACHE_ROOT_VARIABLE,
+    DATA_ROOT_VARIABLE,
+    cache_root,
+    describe_os_error,
+    temporary_file,
+    write_text,
+)
+from fewshot_km.errors import DataError
+from fewshot_km.foreign_text import one_line
+from fewshot_km.json_text import parse_json
+
+DAMAGED_SHOWN = 10  # files named in one message
+DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk
+ABANDONED_AFTER_S = 86_400  # a killed process leaves its unfinished bank; a day later nobody builds it any more
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+ClassFiles = Mapping[str, Sequence[str]]
+"""Class name -> names of its image files in a tree, in order."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A bank with what its reader found out about the files.
+
+    lists   split name -> class names, each class one view
+    found   what was recognised, where: one line for people
+    partial how much of a published data set is there, where it is not all: "25 of 100 classes"
+    """
+
+    bank: ImageBank
+    lists: Mapping[str, Sequence[str]]
+    found: str
+    partial: str | None = None
+
+
+def prepare(label: str, recipe: str, trees: Sequence[FileTree], build: Callable[[], Prepared]) -> Prepared:
+    """What `build` makes of the files in `trees`: from the cache where nothing has changed since, else built and noted.
+
+    `recipe` says how files become pixels: a changed one builds anew. Raises DataError where the files cannot be read or
+    the cache not be written; what was in the cache before stays as it was.
+    """
+    try:
+        facts = json.dumps([recipe, [tree.fingerprint() for tree in trees]], ensure_ascii=True)
+        note = cache_root() / f"{label}-source-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.json"
+        prepared = _read_note(label, note)
+        if prepared is None:
+            _remove_abandoned(cache_root())
+            prepared = build()
+            _write_note(note, prepared)
+    except OSError as error:
+        raise DataError(
+            f"{label} cannot be read or cached: {describe_os_error(error)}; --data-root or {DATA_ROOT_VARIABLE} names "
+            f"another data root, {CACHE_ROOT_VARIABLE} another cache"
+        ) from error
+    return prepared
+
+
+def announce(name: str, prepared: Prepared) -> Dataset:
+    """The data set of a prepared bank, each class one view; says in one line on standard error what was found."""
+    about = f"; partial: {prepared.partial}" if prepared.partial else ""
+    print(one_line(f"{name}: {prepared.found}{about}"), file=sys.stderr)
+    views = {split: [[name] for name in names] for split, names in prepared.lists.items()}
+    splits = make_splits(prepared.bank, views)
+    return Dataset(name, prepared.bank, splits, found=prepared.found, partial=prepared.partial)
+
+
+def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: ImageForm) -> tuple[ImageBank, str]:
+    """Decode the images of all classes, on all cores, into a cached bank: classes by name, images in the order given.
+
+    Returns the bank and what was done, for people. Raises DataError that names the damaged files.
+    """
+    names = sorted(classes)
+    ordered = [file for name in names for file in classes[name]]
+    slots = {file: slot for slot, file in enumerate(ordered)}
+    files = (((slots[file], file), data) for file, data in tree.read(list(slots)))
+    bank, done = bank_from_images(label, str(tree), {name: len(classes[name]) for name in names}, files, form)
+    return replace(bank, file_list=write_file_list(label, ordered)), done
+
+
+def bank_from_images(
+    label: str, where: str, counts: Mapping[str, int], files: Iterable[tuple[tuple[int, str], bytes]], form: ImageForm
+) -> tuple[ImageBank, str]:
+    """Decode image files, each with its position in the bank and its name for people, as bank_from_files does.
+
+    `counts` are the images of each class, in the bank's order; `files` come in any order.
+    """
+    total = sum(counts.values())
+    damaged: list[str] = []
+    widths: set[int] = set()
+    heights: set[int] = set()
+
+    def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[int, int]] | str:
+        try:
+            return decode_image(data, form)
+        except Exception as error:  # Pillow answers damaged bytes with a dozen unrelated types
+            return describe_damage(error, data)
+
+    def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on odd but readable files; too large ones we refuse ourselves
+            for (slot, file), decoded in in_threads(decode, files):
+                if isinstance(decoded, str):
+                    damaged.append(f"'{file}': {decoded}")
+                    if len(damaged) == DAMAGED_LIMIT:
+                        break
+                else:
+                    image, (width, height) = decoded
+                    widths.add(width)
+                    heights.add(height)
+                    yield slot, image
+        if damaged:
+            count = f"{len(damaged)}{' or more' if len(damaged) == DAMAGED_LIMIT else ''} of {total:,} images"
+            shown = "; ".join(sorted(damaged)[:DAMAGED_SHOWN]) + ("; ..." if len(damaged) > DAMAGED_SHOWN else "")
+            raise DataError(f"{where}: {count} cannot be read: {shown}. Replace or remove them")
+
+    bank = write_bank(label, list(counts), list(counts.values()), form.shape, images())
+    smallest, largest = f"{min(widths)}x{min(heights)}", f"{max(widths)}x{max(heights)}"
+    sizes = smallest if smallest == largest else f"{smallest} to {largest}"
+    brought = "" if sizes == f"{form.size}x{form.size}" else f", brought to {form.size}x{form.size}"
+    return bank, f"{total:,} images of {sizes}{brought}"
+
+
+def write_bank(
+    label: str,
+    names: Sequence[str],
+    counts: Sequence[int],
+    shape: tuple[int, int, int],
+    images: Iterable[tuple[int, npt.NDArray[np.uint8]]],
+) -> ImageBank:
+    """Write (position, uint8 [C, H, W]) pairs, in any order, into a bank of the cache and open it.
+
+    Never holds more than one image, since banks may be larger than memory; and writes to a file, not to a map of it,
+    since a full disk would kill a process that does. The same content is kept once. Raises DataError where it does not
+    fit, and leaves nothing behind.
+    """
+    total = sum(counts)
+    size = total * int(np.prod(shape))
+    folder = cache_root()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary_file(folder, f"{label}.npy") as part:
+            with part.open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
+                np.lib.format.write_array_header_1_0(file, header)
+                _write_images(label, file, total, size, images)
+            return _keep(label, part, names, counts)
+    except OSError as error:
+        raise DataError(
+            f"{label}: {size:,} bytes cannot be kept in {folder}: {error.strerror or error}; "
+            f"make room, or name another folder with {CACHE_ROOT_VARIABLE}"
+        ) from error
+
+
+def _write_images(
+    label: str, file: IO[bytes], total: int, size: int, images: Iterable[tuple[int, npt.NDArray[np.uint8]]]
+) -> None:
+    start = file.tell()
+    if hasattr(os, "posix_fallocate"):
+        file.flush()
+        os.posix_fallocate(file.fileno(), start, size)  # a disk without room says so now, not after an hour
+    console = Console(stderr=True)
+    done = expected = 0
+    what = f"{label}: reading {total:,} images, once"
+    if not console.is_terminal:
+        print(what, file=sys.stderr)
+    shown = track(images, what, total, console=console, transient=True, disable=not console.is_terminal)
+    for slot, image in shown:
+        if slot != expected:  # to seek is to write out what small images have gathered
+            file.seek(start + slot * image.nbytes)
+        file.write(np.ascontiguousarray(image).data)
+        done, expected = done + 1, slot + 1
+    if done != total:
+        raise DataError(f"{label}: {done:,} images came where {total:,} were announced")
+
+
+def _keep(label: str, part: Path, names: Sequence[str], counts: Sequence[int]) -> ImageBank:
+    """Give a complete file the name of its content, unless the same content is there already."""
+    images = np.load(part, mmap_mode="r", allow_pickle=False)
+    starts = np.cumsum([0, *counts]).astype(np.int64)
+    digest = content_digest(images, names, starts)
+    path = bank_path(label, digest)
+    bank = _open_cached(label, digest)
+    if bank is None or not bank.is_intact():
+        part.chmod(0o644)  # temporary files are private; a cache may be shared between users
+        part.replace(path)
+        ImageBank(images, tuple(names), starts, digest).write_index(path)
+        bank = _open_cached(label, digest)
+    if bank is None:
+        raise DataError(f"{label}: {path} vanished as soon as it was written: does another program tidy that folder?")
+    return bank
+
+
+def bank_path(label: str, digest: str) -> Path:
+    """Where the bank with this content is kept."""
+    return cache_root() / f"{label}-{digest[:16]}.npy"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _open_cached(label: str, digest: str) -> ImageBank | None:
+    bank = ImageBank.open(bank_path(label, digest))
+    return bank if bank is not None and bank.digest == digest else None
+
+
+def _read_note(label: str, note: Path) -> Prepared | None:
+    """What was prepared before, or None where there is no such note, or what it leads to is gone."""
+    try:
+        known = parse_json(note.read_text(encoding="utf-8"))
+        bank = _open_cached(label, str(known["bank"]))
+        lists = {str(split): [str(name) for name in names] for split, names in known["lists"].items()}
+        if bank is None or not {name for names in lists.values() for name in names} <= set(bank.class_names):
+            return None
+        files = known.get("files")  # which caches of earlier versions do not know
+        bank = replace(bank, file_list=cache_root() / str(files) if files else None)
+        return Prepared(bank, lists, str(known["found"]), known["partial"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _write_note(note: Path, prepared: Prepared) -> None:
+    known = {
+        "bank": prepared.bank.digest,
+        "lists": prepared.lists,
+        "found": prepared.found,
+        "partial": prepared.partial,
+        "files": prepared.bank.file_list and prepared.bank.file_list.name,
+    }
+    write_text(note, json.dumps(known, ensure_ascii=False))
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):  # another process may remove it first
+            if time.time() - part.stat().st_mtime > ABANDONED_AFTER_S:
+                part.unlink()
+
+
+def in_threads(work: Callable[[bytes], T], items: Iterable[tuple[K, bytes]]) -> Iterator[tuple[K, T]]:
+    """Yield key and work(data) in the items' order, few of them in memory at once; Pillow decodes without the GIL."""
+    with ThreadPoolExecutor(cores()) as pool:
+        waiting: deque[tuple[K, Future[T]]] = deque()
+        for key, data in items:
+            waiting.append((key, pool.submit(work, data)))
+            if len(waiting) > 8 * cores():  # enough that no thread waits for the reader
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for key, future in waiting:
+            yield key, future.result()

@@ -1,0 +1,1 @@
+"""Folders and archives as one thing: files with names."""

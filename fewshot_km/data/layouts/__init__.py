@@ -1,0 +1,1 @@
+"""The shapes in which people have images: folders, tables, lists, arrays, pickles."""

@@ -1,0 +1,118 @@
+"""What the labels of tieredImageNet's pickles and arrays tell: WordNet ids by descriptions, or numbers alone."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_km.data.files.trees import FileTree
+from fewshot_km.data.layouts.published import Published
+from fewshot_km.data.pickles import load_pickle
+from fewshot_km.data.splits import SPLIT_NAMES
+from fewshot_km.errors import DataError, describe_error
+
+TIERED_IMAGENET = Published("tiered-imagenet", None, 779_165)
+
+LABELS = {split: f"{split}_labels.pkl" for split in SPLIT_NAMES}
+NAMES, SYNSETS = "class_names.txt", "synsets.txt"
+NUMBERED = (
+    'the labels are numbers without names, so that classes are called "train 0" and so on, and names do not tell '
+    "whether splits share classes"
+)
+
+
+def is_numbered(tree: FileTree, name: str) -> bool:
+    """Whether a file's labels are numbers without names, as in MetaOptNet's copy; raises DataError if damaged."""
+    return _has_numbers_alone(_load(tree, name))
+
+
+def read_labels(tree: FileTree, given: Mapping[str, str]) -> tuple[dict[str, npt.NDArray[np.str_]], bool]:
+    """The class of each image, str [N] for each split, and whether classes are numbered since nothing names them.
+
+    `given` are the paths of the labels' files and of the texts, which numbers need not. Raises DataError.
+    """
+    contents = {split: _load(tree, given[LABELS[split]]) for split in SPLIT_NAMES}
+    where = {split: f"{tree}: '{given[LABELS[split]]}'" for split in SPLIT_NAMES}
+    numbered = [split for split, content in contents.items() if _has_numbers_alone(content)]
+    if len(numbered) == len(SPLIT_NAMES):
+        return {split: _numbered(content, where[split], split) for split, content in contents.items()}, True
+    if numbered:
+        (other, *_) = (split for split in SPLIT_NAMES if split not in numbered)
+        raise DataError(
+            f"{where[numbered[0]]} has numbers of classes and not their names, and {LABELS[other]} has names: take all "
+            "files from one copy of the data set"
+        )
+    described = _read_descriptions(tree, given[NAMES], given[SYNSETS])
+    return {split: _described(content, where[split], split, described) for split, content in contents.items()}, False
+
+
+def _load(tree: FileTree, name: str) -> object:
+    with tree.open(name) as file:
+        return load_pickle(file, f"{tree}: '{name}'")
+
+
+def _has_numbers_alone(content: object) -> bool:
+    return isinstance(content, dict) and "labels" in content and "label_specific_str" not in content
+
+
+def _numbered(content: object, where: str, split: str) -> npt.NDArray[np.str_]:
+    try:
+        assert isinstance(content, dict)
+        labels = np.asarray(content["labels"])
+        assert labels.ndim == 1
+        assert labels.dtype.kind in "iu"
+        assert labels.min() >= 0
+    except (AssertionError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where} should hold numbers of classes [N] as labels ({describe_error(error)}); fetch it again"
+        ) from error
+    numbers, of_image = np.unique(labels, return_inverse=True)
+    of_images: npt.NDArray[np.str_] = np.array([f"{split} {number}" for number in numbers])[of_image]
+    return of_images
+
+
+def _read_descriptions(tree: FileTree, names_file: str, synsets_file: str) -> dict[str, set[str]]:
+    """Description -> the WordNet ids that it stands for, from the two text files, line by line; raises DataError."""
+    # latin-1, which is how the pickles' strings are read: what is the same in both files stays the same
+    names, synsets = (tree.read_one(file).decode("latin1").splitlines() for file in (names_file, synsets_file))
+    if len(names) != len(synsets):
+        raise DataError(
+            f"{tree}: '{names_file}' has {len(names)} lines and '{synsets_file}' {len(synsets)}; a line of one "
+            "should describe the same line of the other: fetch them again"
+        )
+    described: dict[str, set[str]] = {}
+    for name, synset in zip(names, synsets, strict=True):
+        described.setdefault(name.strip(), set()).add(synset.strip())
+    return described
+
+
+def _described(content: object, where: str, split: str, described: Mapping[str, set[str]]) -> npt.NDArray[np.str_]:
+    """The WordNet id of each image of a split, str [N]; raises DataError.
+
+    A description may stand for two classes of ImageNet ('crane', 'maillot'), but for one in this split: the labels
+    were counted in the order in which a folder was listed, so that nothing else could tell two apart.
+    """
+    try:
+        assert isinstance(content, dict)
+        labels, descriptions = np.asarray(content["label_specific"]), content["label_specific_str"]
+        assert labels.ndim == 1
+        assert labels.dtype.kind in "iu"
+        assert isinstance(descriptions, list)
+        assert all(isinstance(text, str) for text in descriptions)
+        assert labels.min() >= 0
+        assert labels.max() < len(descriptions)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where} should hold numbers of classes [N] as label_specific, and their descriptions in order "
+            f"as label_specific_str ({describe_error(error)}); fetch it again"
+        ) from error
+    wanted = set(TIERED_IMAGENET.lists[split])
+    wnids: list[str] = []
+    for text in descriptions:
+        meant = sorted(described.get(text.strip(), set()) & wanted)
+        if len(meant) != 1 or meant[0] in wnids:
+            problem = "means more than one class" if meant else f"is by {NAMES} and {SYNSETS} no class"
+            raise DataError(f"{where}: {text.strip()!r} {problem} of split {split}; fetch the files again")
+        wnids += meant
+    of_images: npt.NDArray[np.str_] = np.array(wnids)[labels]
+    return of_images

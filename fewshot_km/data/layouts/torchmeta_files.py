@@ -1,0 +1,163 @@
+"""The HDF5 files that torchmeta makes of published data sets, for the readers of these.
+
+Its sources (torchmeta/datasets/) write, below a group "datasets", or in the file itself for CIFAR-100 and Omniglot:
+
+miniimagenet.py            {train,val,test}_data.hdf5: a class's array uint8 [600, 84, 84, 3] under its name
+tieredimagenet.py, cub.py  the same files: a class's image files, each a row of bytes, under its description or name
+cifar100/base.py           data.hdf5: uint8 [600, 32, 32, 3] under superclass/class
+omniglot.py                data.hdf5: uint8 [20, 105, 105], ink 255, under images_background/alphabet/character or
+                           images_evaluation/..., the drawings in the order in which a folder was listed
+
+{train,val,test}_labels.json beside the first three lists the names. The originals are deleted, or some of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_km.data.bank import ImageBank
+from fewshot_km.data.cache import bank_from_images
+from fewshot_km.data.files.archives import RATIO_LIMIT
+from fewshot_km.data.files.file_names import by_original_name, find_together
+from fewshot_km.data.files.impostors import open_data
+from fewshot_km.data.files.trees import FileTree
+from fewshot_km.data.images import ImageForm
+from fewshot_km.data.splits import SPLIT_NAMES
+from fewshot_km.errors import DataError, describe_error
+from fewshot_km.json_text import parse_json
+
+FILES = {split: (f"{split}_data.hdf5", f"{split}_labels.json") for split in SPLIT_NAMES}
+ONE_FILE = "data.hdf5"
+LABELS_LIMIT = 1 << 20  # bytes; 351 descriptions take 12,000
+DEEPEST = 3  # groups, one in another, as in Omniglot's; a group may also be linked into itself
+
+Shape = tuple[int, ...] | None
+"""Of an image, uint8; None where it is a file's bytes."""
+
+
+def find_torchmeta(names: Sequence[str]) -> dict[str, tuple[str, str]] | None:
+    """Split -> paths of its HDF5 and its JSON file; None where the six are not all in one folder."""
+    found = find_together(names, [file for pair in FILES.values() for file in pair])
+    return {split: (found[data], found[labels]) for split, (data, labels) in FILES.items()} if found else None
+
+
+def find_one_file(names: Sequence[str]) -> str | None:
+    """The path of the one HDF5 file that holds all splits of CIFAR-100 or Omniglot."""
+    there = by_original_name(names)
+    return next((name for original, name in there.items() if original.rpartition("/")[2] == ONE_FILE), None)
+
+
+def count_labelled(tree: FileTree, data: str, labels: str, shape: Shape) -> dict[str, int]:
+    """Class -> images, of one split; raises DataError where the two files do not agree, or hold anything else."""
+    names = _read_labels(tree, labels)
+    counts = count_arrays(tree, data, shape)
+    if sorted(counts) != sorted(names):
+        raise DataError(f"{tree}: '{data}' has other classes than '{labels}'; have torchmeta make both again")
+    return counts
+
+
+def count_arrays(tree: FileTree, data: str, shape: Shape, top: str = "datasets") -> dict[str, int]:
+    """Path below the group `top`, "" for the file itself, -> images of its array; raises DataError."""
+    with _open(tree, data, top) as group:
+        return {path: len(array) for path, array in _arrays(group, shape, f"{tree}: '{data}'")}
+
+
+def read_arrays(
+    tree: FileTree, data: str, shape: Shape, top: str = "datasets"
+) -> Iterator[tuple[str, int, npt.NDArray[np.uint8]]]:
+    """Yield path, position within its array, and image; no two in memory at once."""
+    with _open(tree, data, top) as group:
+        for path, array in _arrays(group, shape, f"{tree}: '{data}'"):
+            for position in range(len(array)):
+                yield path, position, array[position]
+
+
+def bank_from_hdf5(
+    label: str, tree: FileTree, data: Sequence[str], counts: Mapping[str, Mapping[str, int]], form: ImageForm
+) -> tuple[ImageBank, str]:
+    """A bank, and what was done, of the image files in HDF5 files, whose classes are all in `counts`, by split."""
+    sizes = {name: number for classes in counts.values() for name, number in classes.items()}
+    ordered = {name: sizes[name] for name in sorted(sizes)}
+    ends = np.cumsum(list(ordered.values())).tolist()
+    first = {name: end - ordered[name] for name, end in zip(ordered, ends, strict=True)}
+    files = (
+        ((first[name] + position, f"{file}, {name}, image {position}"), image.tobytes())
+        for file in data
+        for name, position, image in read_arrays(tree, file, None)
+    )
+    return bank_from_images(label, str(tree), ordered, files, form)
+
+
+def _read_labels(tree: FileTree, name: str) -> list[str]:
+    try:
+        labels = parse_json(tree.read_one(name, LABELS_LIMIT))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{tree}: '{name}' is no JSON file: {describe_error(error)}") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise DataError(f"{tree}: '{name}' should hold a list of class names; have torchmeta make it again")
+    return labels
+
+
+@contextmanager
+def _open(tree: FileTree, name: str, top: str) -> Iterator[Any]:
+    """The group `top` of a file, or the file itself; raises DataError for what is damaged or h5py is missing for."""
+    what = f"{tree}: '{name}'"
+    try:
+        import h5py
+    except ImportError as error:
+        raise DataError(
+            f"{what} is an HDF5 file, and h5py, which reads these, is not installed: pip install 'fewshot_km[hdf5]'"
+        ) from error
+    with open_data(tree, name) as stream:
+        try:
+            with h5py.File(stream, "r") as file:
+                if top and not (_is_own(file, top) and isinstance(file[top], h5py.Group)):
+                    raise DataError(f"{what} should hold a group called {top}, with an array for each class")
+                yield file[top] if top else file
+        except DataError:
+            raise
+        except Exception as error:  # HDF5 answers damaged bytes with half a dozen types
+            raise DataError(
+                f"{what} is damaged, or not as torchmeta makes it: {describe_error(error)}; fetch or make it again"
+            ) from error
+
+
+def _is_own(group: Any, name: str) -> bool:
+    """Whether something lies in the file itself: HDF5's other links may lead to any file of the machine."""
+    import h5py
+
+    return isinstance(group.get(name, getlink=True), h5py.HardLink)
+
+
+def _arrays(group: Any, shape: Shape, what: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Path and array of each class, by path. Links to elsewhere are refused."""
+    import h5py
+
+    for name in sorted(group):
+        path = "/".join((*above, name))
+        if not _is_own(group, name):
+            raise DataError(f"{what}: '{path}' is a link to elsewhere, which is not followed; make the file again")
+        if isinstance(group[name], h5py.Group) and len(above) + 1 < DEEPEST:
+            yield from _arrays(group[name], shape, what, (*above, name))
+        else:
+            yield path, _checked(group[name], shape, f"{what}: '{path}'")
+
+
+def _checked(array: Any, shape: Shape, what: str) -> Any:
+    """One class's array. Such as lie in other files, and what unpacks without bound, are refused."""
+    import h5py
+
+    is_array = isinstance(array, h5py.Dataset)
+    if shape is None:
+        if not is_array or h5py.check_vlen_dtype(array.dtype) != np.uint8 or array.ndim != 1:
+            raise DataError(f"{what} should be a list of image files, each a row of uint8")
+    elif not is_array or array.dtype != np.uint8 or array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+        raise DataError(f"{what} should be an array of uint8 images [{', '.join(map(str, ('N', *shape)))}]")
+    if array.external is not None or array.is_virtual:
+        raise DataError(f"{what} has its pixels in another file, which is not read; make the file again")
+    if array.nbytes > RATIO_LIMIT * max(array.id.get_storage_size(), 1):
+        raise DataError(f"{what} unpacks to {array.nbytes:,} bytes, more than {RATIO_LIMIT} times its own")
+    return array

@@ -1,0 +1,145 @@
+"""What cells would take, from a few iterations of each kind: time, parameters, memory."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from fewshot_km.accel.choice import choose_engine
+from fewshot_km.errors import PluginError, describe_error
+from fewshot_km.experiments.cells.parts import delta_size, make_learner, make_streams
+from fewshot_km.experiments.cells.probe import steps_asked
+from fewshot_km.experiments.cells.stopping import Stop
+from fewshot_km.experiments.runners.worker_setup import Workplace
+from fewshot_km.experiments.settings.grid import Cell
+from fewshot_km.plugins.boundary import plugin_code
+from fewshot_km.training.memory import peak_bytes
+from fewshot_km.training.ranks import ALONE
+
+ITERATIONS = 3  # measured after one to warm up; the fastest counts, as noise only adds
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a cell: seconds of training, from where it goes on, and of what comes after; bytes of memory of all ranks."""
+
+    cell: Cell
+    iterations_left: int
+    train_seconds: float
+    test_seconds: float
+    meta_parameters: int
+    adapted_parameters: int
+    peak_bytes: int | None
+
+
+def estimate(
+    cells: Sequence[Cell], workplace: Workplace, ranks: int, on_kind: Callable[[Cell], None] = lambda _: None
+) -> list[Estimate]:
+    """An estimate for every cell; cells of one task and learner are measured once, in a process of their own.
+
+    Each rank is taken to be as fast as one alone; training is measured without compiling, which may make it faster.
+    """
+    measured: dict[tuple[str, str], _Measured] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:  # so that peaks do not add up
+        for cell in cells:
+            kind = (cell.task, cell.learner)
+            if kind not in measured:
+                on_kind(cell)
+                try:
+                    measured[kind] = pool.submit(_measure_guarded, workplace, cell, ranks).result()
+                except BrokenProcessPool as error:
+                    raise PluginError(
+                        f"{cell}: the process that measured it ended without a word: a plug-in ended it, or it was "
+                        "killed, as where memory runs out: lower outer.meta_batch or --task-chunk, or make the network "
+                        "smaller"
+                    ) from error
+    return [_for_cell(cell, measured[cell.task, cell.learner], workplace, ranks) for cell in cells]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    iteration_seconds: float
+    episode_seconds: float
+    open_episodes: int
+    meta_parameters: int
+    adapted_parameters: int
+    peak_bytes: int | None
+
+
+def _for_cell(cell: Cell, measured: _Measured, workplace: Workplace, ranks: int) -> Estimate:
+    config = cell.config
+    kept = workplace.store.unfinished(cell).look()
+    left = config.outer.iterations - (kept.iteration if kept else 0)
+    validations = -(-left // config.validation.every)
+    episodes = validations * config.validation.episodes
+    steps = sum(steps_asked(config)) / config.inner.test_steps  # of the analysis, on validation episodes
+    tested = config.test.episodes + measured.open_episodes + steps * config.validation.episodes
+    return Estimate(
+        cell,
+        left,
+        left * measured.iteration_seconds + episodes * measured.episode_seconds,
+        tested * measured.episode_seconds,
+        measured.meta_parameters,
+        measured.adapted_parameters,
+        measured.peak_bytes and measured.peak_bytes * ranks,
+    )
+
+
+def _measure_guarded(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
+    """Raises PluginError for whatever a learner raises."""
+    with plugin_code(lambda error: PluginError(f"{cell}: cannot be measured: {describe_error(error)}")):
+        return _measure(workplace, cell, ranks)
+
+
+def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
+    """As rank 0 would, with its share of the tasks."""
+    config = cell.config
+    with workplace.opened(Stop(), lambda *_: None) as worker:
+        dataset = worker.dataset(config.task.dataset)
+        device = worker.team.device
+        learner = make_learner(config, dataset)
+        streams = make_streams(config, dataset, device)
+        meta = {name: value.to(device) for name, value in learner.init(config.seed).items()}
+        share = range(0, config.outer.meta_batch, ranks)
+        engine = choose_engine(
+            learner,
+            meta,
+            streams.train,
+            streams.validation,
+            meta_batch=len(share),
+            train_steps=config.inner.train_steps,
+            test_steps=config.inner.test_steps,
+            ranks=ALONE,
+            training=workplace.way.execution,
+            testing=workplace.way.execution,
+            task_chunk=workplace.way.task_chunk,
+        )
+
+        def train() -> None:
+            engine.outer_step(meta, streams.train, range(len(share)), steps=config.inner.train_steps).loss.item()
+
+        def test() -> None:
+            engine.count_correct(meta, streams.validation, len(share), steps=config.inner.test_steps).cpu()
+
+        adapted, _ = delta_size(learner, meta, streams.validation)
+        return _Measured(
+            _fastest(train),
+            _fastest(test) / len(share) / ranks,
+            min(len(streams.open), config.test.episodes),
+            sum(value.numel() for value in meta.values()),
+            adapted,
+            peak_bytes(),
+        )
+
+
+def _fastest(run: Callable[[], None]) -> float:
+    run()
+    seconds = []
+    for _ in range(ITERATIONS):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)

@@ -1,0 +1,1 @@
+"""What a grid file and a command line say."""

@@ -1,5 +1,0 @@
-"""Explicit kernel modulation, W~ = g(W; U): small MLPs that reshape frozen convolution kernels."""
-
-from fewshot_km.modulation.kernel import KernelModulator, merge, modulate, modulator_names
-
-__all__ = ["KernelModulator", "merge", "modulate", "modulator_names"]

@@ -1,0 +1,1 @@
+"""Learners, networks and data sets from outside the package."""

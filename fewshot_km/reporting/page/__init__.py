@@ -1,5 +1,0 @@
-"""The report as one HTML file that needs nothing else."""
-
-from fewshot_km.reporting.page.render import report_page
-
-__all__ = ["report_page"]

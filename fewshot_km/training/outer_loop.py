@@ -1,0 +1,276 @@
+"""Meta-training: Adam on the outer loss, the best meta-parameters by validation kept; it can stop and go on later."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from fewshot_km.data.episodes import EpisodeSampler
+from fewshot_km.errors import DivergenceError
+from fewshot_km.learners.base import Params
+from fewshot_km.training.engine import Engine
+from fewshot_km.training.history import HistoryRow, Progress
+
+
+@dataclass(frozen=True)
+class OuterLoop:
+    """Adam over meta-batches.
+
+    lr          outer learning rate
+    meta_batch  tasks per iteration
+    iterations  outer steps
+    steps       inner steps at training
+    clip_value  bound on each component of the outer gradient; None: no bound
+    validate_every  iterations between validations; the last iteration is always validated
+    patience    validations without a better one after which training ends; None: it does not
+    seed        of the random numbers that networks draw for themselves, as dropout does
+    """
+
+    lr: float
+    meta_batch: int
+    iterations: int
+    steps: int
+    clip_value: float | None
+    validate_every: int
+    patience: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Best:
+    """The meta-parameters that have validated best so far, the earliest among equals."""
+
+    meta: Params
+    iteration: int
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that meta-training goes on from: with it, the rest is what it would have been without a stop.
+
+    Episodes and random numbers are functions of the iteration, and need no state. `first_moments` and `second_moments`
+    are Adam's, by parameter, from the first iteration on; `losses` and `accuracies` are those of the iterations since
+    the last row of the history.
+    """
+
+    iteration: int
+    meta: Params
+    first_moments: Params
+    second_moments: Params
+    best: Best | None = None
+    history: list[HistoryRow] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def before(cls, meta: Params) -> "TrainingState":
+        """Before the first iteration."""
+        return cls(0, meta, {}, {})
+
+    def to(self, device: torch.device) -> "TrainingState":
+        """The same on a device."""
+
+        def moved(params: Params) -> Params:
+            return {name: value.to(device) for name, value in params.items()}
+
+        best = None if self.best is None else replace(self.best, meta=moved(self.best.meta))
+        first, second = moved(self.first_moments), moved(self.second_moments)
+        return replace(self, meta=moved(self.meta), first_moments=first, second_moments=second, best=best)
+
+
+@dataclass(frozen=True)
+class MetaTraining:
+    """The meta-parameters that validated best (the earliest among equals), and how training went."""
+
+    meta: Params
+    best_iteration: int
+    best_val_accuracy: float
+    history: list[HistoryRow]
+
+
+Pause = Callable[[Callable[[], TrainingState]], None]
+"""Called between iterations, on a CPU all of them, and after the last one, with a function that gives the state.
+
+It may keep the state, and may raise to end training there.
+"""
+
+
+def meta_train(
+    engine: Engine,
+    start: TrainingState,
+    sampler: EpisodeSampler,
+    validate: Callable[[Params], float],
+    outer: OuterLoop,
+    on_iteration: Callable[[Progress], None] = lambda _: None,
+    on_validation: Callable[[HistoryRow], None] = lambda _: None,
+    pause: Pause = lambda _: None,
+) -> MetaTraining:
+    """Meta-train from `start`; iteration i uses tasks (i-1)*meta_batch to i*meta_batch - 1 of the sampler.
+
+    `on_iteration` hears of every iteration on a CPU. On a GPU, which must not wait for being read, it hears of one in a
+    while. Raises DivergenceError where an outer loss, or at a validation a parameter, is not finite.
+    """
+    parameters = {name: value.clone() for name, value in start.meta.items()}
+    optimiser = _Adam(parameters, start, outer.lr)
+    iteration, best, history = start.iteration, start.best, list(start.history)
+    log = _Log(start.losses, start.accuracies)
+    began = time.monotonic() - start.seconds
+
+    def state() -> TrainingState:
+        return TrainingState(
+            iteration,
+            meta=_copy(parameters),
+            first_moments=_copy(optimiser.first_moments) if iteration else {},
+            second_moments=_copy(optimiser.second_moments) if iteration else {},
+            best=best,
+            history=list(history),
+            losses=list(log.losses),
+            accuracies=list(log.accuracies),
+            seconds=time.monotonic() - began,
+        )
+
+    while True:
+        is_last = iteration == outer.iterations
+        validates = (is_last or (iteration > 0 and iteration % outer.validate_every == 0)) and (
+            not history or history[-1].iteration < iteration
+        )
+        if validates or log.is_due():
+            log.read(iteration)
+        if log.is_read():
+            pause(state)
+        if validates:
+            current = _copy(parameters)
+            _check_finite(current, iteration)
+            _seed(engine, outer.seed, iteration, 1)
+            val_accuracy = validate(current)
+            if best is None or val_accuracy > best.val_accuracy:
+                best = Best(current, iteration, val_accuracy)
+            history.append(HistoryRow(iteration, *log.means(), val_accuracy, round(time.monotonic() - began, 1)))
+            on_validation(history[-1])
+        if log.last is not None and log.is_read():
+            on_iteration(Progress(iteration, *log.last, history[-1].val_accuracy if history else None))
+        if is_last or _is_hopeless(history, best, outer.patience):
+            pause(state)
+            break
+        iteration += 1
+        _seed(engine, outer.seed, iteration, 0)
+        tasks = range((iteration - 1) * outer.meta_batch, iteration * outer.meta_batch)
+        step = engine.outer_step(parameters, sampler, tasks, steps=outer.steps)
+        gradient = step.gradient
+        if (bound := outer.clip_value) is not None:
+            gradient = {name: value.clamp(-bound, bound) for name, value in gradient.items()}
+        optimiser.step(gradient)
+        log.add(step.loss, step.accuracy)
+    assert best is not None  # iterations >= 1, and the last one is validated
+    return MetaTraining(best.meta, best.iteration, best.val_accuracy, history)
+
+
+class _Adam:
+    """The steps of torch.optim.Adam, without its class, which imports torch's compiler: 1.7 s of every run."""
+
+    def __init__(self, parameters: Params, start: TrainingState, lr: float) -> None:
+        self._parameters = parameters
+        self._lr = lr
+        self._steps = [torch.tensor(float(start.iteration)) for _ in parameters]
+        zeros = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.first_moments = _copy(start.first_moments if start.iteration else zeros)
+        self.second_moments = _copy(start.second_moments if start.iteration else zeros)
+
+    @torch.no_grad()
+    def step(self, gradient: Params) -> None:
+        """Change the parameters in place."""
+        names = list(self._parameters)
+        adam(
+            [self._parameters[name] for name in names],
+            [gradient[name] for name in names],
+            [self.first_moments[name] for name in names],
+            [self.second_moments[name] for name in names],
+            max_exp_avg_sqs=[],
+            state_steps=self._steps,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._lr,
+            weight_decay=0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+
+def _copy(params: Params) -> Params:
+    return {name: value.clone() for name, value in params.items()}
+
+
+def _seed(engine: Engine, *numbers: int) -> None:
+    """Random numbers that networks draw become a function of these numbers and the rank."""
+    words = np.random.SeedSequence([*numbers, engine.ranks.rank]).generate_state(1, np.uint64)
+    torch.manual_seed(int(words[0]))
+
+
+def _check_finite(meta: Params, iteration: int) -> None:
+    for name, value in meta.items():
+        if not value.isfinite().all():
+            raise DivergenceError(f"'{name}' is not finite after iteration {iteration}: {_MEND}")
+
+
+def _is_hopeless(history: Sequence[HistoryRow], best: Best | None, patience: int | None) -> bool:
+    """Whether so many validations have been no better than the best one before them."""
+    if patience is None or best is None:
+        return False
+    return sum(row.iteration > best.iteration for row in history) >= patience
+
+
+class _Log:
+    """Losses and accuracies of iterations, left on their device until someone needs to know them."""
+
+    def __init__(self, losses: Sequence[float], accuracies: Sequence[float]) -> None:
+        self.losses = list(losses)
+        self.accuracies = list(accuracies)
+        self.last: tuple[float, float] | None = None
+        self._unread: list[Tensor] = []
+
+    def add(self, loss: Tensor, accuracy: Tensor) -> None:
+        """What one more iteration did."""
+        self._unread.append(torch.stack([loss, accuracy]))
+
+    def is_due(self) -> bool:
+        """Reading costs nothing on a CPU; elsewhere it waits for the device, so once in a while, on all ranks alike."""
+        return bool(self._unread) and (self._unread[0].device.type == "cpu" or len(self._unread) >= READ_EVERY)
+
+    def is_read(self) -> bool:
+        """Whether nothing is unread."""
+        return not self._unread
+
+    def read(self, iteration: int) -> None:
+        """Read what is unread, up to this iteration; DivergenceError for the first whose loss is not finite."""
+        if not self._unread:
+            return
+        values = torch.stack(self._unread).tolist()
+        for number, (loss, _) in enumerate(values, start=iteration - len(values) + 1):
+            if not math.isfinite(loss):
+                raise DivergenceError(f"the outer loss became {loss} at iteration {number}: {_MEND}")
+        self.losses += [loss for loss, _ in values]
+        self.accuracies += [accuracy for _, accuracy in values]
+        self.last = self.losses[-1], self.accuracies[-1]
+        self._unread = []
+
+    def means(self) -> tuple[float, float]:
+        """Mean loss and accuracy since the last call."""
+        result = _mean(self.losses), _mean(self.accuracies)
+        self.losses, self.accuracies = [], []
+        return result
+
+
+READ_EVERY = 50  # iterations of a GPU: a second or so, often enough for a live display, rare enough to cost nothing
+_MEND = "lower inner.lr or outer.lr, or set outer.clip_value"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
