@@ -1,4 +1,4 @@
-"""Functions of ours that an execution can replace by faster ones, as it can replace functions of torch."""
+"""Functions of ours that a backend can replace by faster ones, as it can replace functions of torch."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -40,7 +40,7 @@ from ratios import draw_ratios, medians, to_markdown
 from turns import Contestant, contestants, take_turns
 
 from fewshot_km.accel.backend_names import AUTO
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.experiments.store.environment import describe_environment
 
 GPU_TIMES = 10  # iterations in a turn on a GPU, which does one in milliseconds
@@ -69,11 +69,9 @@ def check_gradients(running: dict[str, Contestant]) -> dict[str, float]:
     return found
 
 
-def compare_training(
-    settings: dict[str, Any], threads: int, rounds: int, execution: str, device: str
-) -> dict[str, Any]:
+def compare_training(settings: dict[str, Any], threads: int, rounds: int, backend: str, device: str) -> dict[str, Any]:
     """One training case."""
-    text = json.dumps({**settings, "execution": execution, "device": device})
+    text = json.dumps({**settings, "backend": backend, "device": device})
     times = 1 if device == "cpu" else GPU_TIMES
     wanted = {f"ours {learner}": ["ours", learner, text, str(threads)] for learner in ("maml", "anil", "km-maml")}
     for learner, libraries in PEERS.items():
@@ -97,7 +95,7 @@ def compare_training(
 
 def compare_evaluation(settings: dict[str, Any], threads: int, rounds: int, device: str) -> dict[str, Any]:
     """One evaluation case: seconds for EPISODES, from TIMED_EPISODES of them."""
-    text = json.dumps({**settings, "execution": AUTO, "device": device})
+    text = json.dumps({**settings, "backend": AUTO, "device": device})
     wanted = {f"{library} maml": [library, "maml", text, str(threads)] for library in ["ours", *PEERS["maml"]]}
     with contestants("contestant.py", wanted) as running:
         timed = take_turns(running, rounds, do="evaluate", episodes=TIMED_EPISODES)
@@ -124,9 +122,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of each case")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for each contestant")
     parser.add_argument(
-        "--execution",
+        "--backend",
         default=AUTO,  # what `run` does unless told otherwise
-        choices=[AUTO, *EXECUTIONS],
+        choices=[AUTO, *BACKENDS],
         help="how ours trains",
     )
     given = parser.parse_args()
@@ -137,7 +135,7 @@ def main() -> None:
     for name in chosen:
         print(name, flush=True)
         if name in TRAINING:
-            found = compare_training(TRAINING[name], given.threads, given.rounds, given.execution, given.device)
+            found = compare_training(TRAINING[name], given.threads, given.rounds, given.backend, given.device)
         elif name in EVALUATION:
             found = compare_evaluation(EVALUATION[name], given.threads, given.rounds, given.device)
         else:

@@ -9,7 +9,7 @@ evaluate  seconds for "episodes" episodes, adapted and classified
 memory    the peak bytes of this process (resident, or on the GPU), or of ours and its ranks together
 
 Ours runs as its command line does by default: one process of one thread for each of THREADS, and the case's
-"execution"; on a GPU one process. The others are one process with THREADS threads, as their
+"backend"; on a GPU one process. The others are one process with THREADS threads, as their
 examples are.
 """
 
@@ -29,7 +29,7 @@ import peers
 import torch
 from torch import Tensor
 
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.accel.choice import choose_engine
 from fewshot_km.data.episodes import Episode, EpisodeSampler, TaskSpec
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
@@ -56,7 +56,7 @@ class Case:
     queries: int
     tasks: int
     steps: int
-    execution: str
+    backend: str
     device: str
 
     @staticmethod
@@ -147,18 +147,18 @@ class Ours:
             train_steps=case.steps,
             test_steps=case.steps,
             ranks=ranks,
-            training=case.execution,
+            training=case.backend,
         )
         self.preparing = time.perf_counter() - began
         self.parameters = {name: value.requires_grad_() for name, value in meta.items()}
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=OUTER_LR)
 
     def gradient(self) -> Params:
-        """By the plain execution, which is the reference."""
+        """By the plain backend, which is the reference."""
         learner, meta = self.case.make_learner(self.name)
         meta = {name: value.double() for name, value in meta.items()}
         episode = self.case.draw(range(self.case.tasks), torch.float64)
-        total = EXECUTIONS["plain"].outer_gradient(learner, meta, episode, self.case.steps).gradient
+        total = BACKENDS["plain"].outer_gradient(learner, meta, episode, self.case.steps).gradient
         return {name: value / self.case.tasks for name, value in total.items()}
 
     def train(self) -> None:
@@ -180,7 +180,7 @@ class Ours:
         return int(self.ranks.sum({"": peak})[""])
 
     def about(self) -> dict[str, Any]:
-        """Executions, and how long choosing or compiling them took."""
+        """Backends, and how long choosing or compiling them took."""
         return {
             "training": self.engine.training,
             "testing": self.engine.testing,

@@ -1,7 +1,7 @@
 """Cells at once against one after the other: `python benchmarks/speed/jobs.py --out results/speed`.
 
 Runs the quickstart grid with `--jobs 1`, whose cells use all cores each, and with `--jobs 2`, in turns, after one run
-of each that leaves the data set and the choice of execution in a cache; writes jobs.json with the seconds of every run
+of each that leaves the data set and the choice of backend in a cache; writes jobs.json with the seconds of every run
 and the ratio of medians.
 """
 

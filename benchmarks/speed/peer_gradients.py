@@ -1,7 +1,7 @@
 """Second-order meta-gradients of learn2learn, higher, torchmeta and TorchOpt against this suite's, in float64.
 
 Run it with an interpreter that has them all (peers_env.sh makes one). Prints one JSON object: for each case and peer,
-the norm of the difference between its meta-gradient and that of each of our executions, over the norm of ours, from the
+the norm of the difference between its meta-gradient and that of each of our backends, over the norm of ours, from the
 same weights and episode.
 """
 
@@ -14,7 +14,7 @@ import peers
 import torch
 from torch import Tensor, nn
 
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data.episodes import Episode
 from fewshot_km.learners import InnerLoop, Params, build_learner
 from fewshot_km.models import build_network
@@ -33,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"maml": {"norm_affine": "full"}, "anil": {
 
 
 def compare() -> dict[str, dict[str, float]]:
-    """Relative differences by case, then by execution."""
+    """Relative differences by case, then by backend."""
     found: dict[str, dict[str, float]] = {}
     for title, (options, image_shape, ways) in NETWORKS.items():
         episode = make_episode(image_shape, ways)
@@ -51,10 +51,10 @@ def compare() -> dict[str, dict[str, float]]:
                 meta_gradient(network, peers.tasks_of(episode), steps)
                 theirs = gradients_of(network, len(episode))
                 found[f"{peer}, {title}, {steps} steps"] = {
-                    execution: difference(
-                        EXECUTIONS[execution].outer_gradient(learner, meta, episode, steps).gradient, theirs
+                    backend: difference(
+                        BACKENDS[backend].outer_gradient(learner, meta, episode, steps).gradient, theirs
                     )
-                    for execution, how in EXECUTIONS.items()
+                    for backend, how in BACKENDS.items()
                     if not how.compiles  # minutes each: tests/accel/test_compiled.py compares them with the others
                 }
     return found

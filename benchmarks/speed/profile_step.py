@@ -24,7 +24,7 @@ from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.accel.backend_names import AUTO
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.accel.fused import modulation_loops, normalisation_loops, window_loops
 from fewshot_km.training.memory import keep_freed_memory
 
@@ -94,11 +94,11 @@ def timed_loops(timed: TimeOperations) -> Iterator[None]:
             setattr(module, name, loop)
 
 
-def profile(case: Case, learner_name: str, execution: str, tasks: int) -> dict[str, Any]:
+def profile(case: Case, learner_name: str, backend: str, tasks: int) -> dict[str, Any]:
     """Median seconds per task: of the whole, and by kind."""
     learner, meta = case.make_learner(learner_name)
     episode = case.draw(range(tasks))
-    run = EXECUTIONS[execution].outer_gradient
+    run = BACKENDS[backend].outer_gradient
     whole, parts = [], []
     for turn in range(RUNS + 1):
         began = time.perf_counter()
@@ -144,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cases", nargs="*", default=["omniglot-strided-5w1s-1step"], help=f"of {', '.join(TRAINING)}")
     parser.add_argument("--learners", nargs="*", default=["maml", "anil", "km-maml"], help="learners")
-    parser.add_argument("--executions", nargs="*", default=["loop", "vmap"], help="executions that do not compile")
+    parser.add_argument("--backends", nargs="*", default=["fused", "vmap"], help="backends that do not compile")
     parser.add_argument("--tasks", type=int, default=2, help="at once")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -152,12 +152,12 @@ def main() -> None:
     rows = []
     for name, settings in TRAINING.items():
         if any(fnmatch.fnmatch(name, pattern) for pattern in given.cases):
-            case = Case.read(json.dumps({**settings, "execution": AUTO, "device": "cpu"}))
+            case = Case.read(json.dumps({**settings, "backend": AUTO, "device": "cpu"}))
             for learner in given.learners:
-                for execution in given.executions:
-                    found = profile(case, learner, execution, given.tasks)
-                    rows.append([name, learner, execution, *row(found, matrix_rate(1, "cpu"))])
-    header = ["", "learner", "execution", "ms per task", "over its arithmetic", *COLUMNS, "between operations", "calls"]
+                for backend in given.backends:
+                    found = profile(case, learner, backend, given.tasks)
+                    rows.append([name, learner, backend, *row(found, matrix_rate(1, "cpu"))])
+    header = ["", "learner", "backend", "ms per task", "over its arithmetic", *COLUMNS, "between operations", "calls"]
     print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 

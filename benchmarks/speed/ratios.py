@@ -45,7 +45,7 @@ def to_markdown(cases: dict[str, Found]) -> str:
         f"{environment['device']}, {environment['cores']} cores, torch {environment['libraries']['torch']}, medians of "
         f"{min(rounds)} to {max(rounds)} rounds in turns; smaller is better, ratios below 1 are in our favour.",
         "## Seconds per meta-training iteration, second order",
-        "Peer: the fastest of those whose float64 meta-gradient is ours to 1e-9. Ours runs what --execution names.",
+        "Peer: the fastest of those whose float64 meta-gradient is ours to 1e-9. Ours runs what --backend names.",
         _table(
             ["", "ours runs", "MAML", "peer", "ratio", "ANIL", "peer", "ratio", "KM-MAML", "over our MAML"],
             [_training_row(name, found) for name, found in training.items()],
@@ -63,7 +63,7 @@ def to_markdown(cases: dict[str, Found]) -> str:
             [_floor_row(name, found) for name, found in training.items()],
         ),
         "## Peak memory, MB",
-        "Ours: of all processes together, libraries counted in each, and with what choosing an execution took.",
+        "Ours: of all processes together, libraries counted in each, and with what choosing a backend took.",
         _table(["", "ours", *PEERS["maml"]], [_memory_row(name, found) for name, found in training.items()]),
     ]
     if paper:

@@ -108,7 +108,7 @@ def store_made_up(cell: Cell, store: ResultStore, ability: float) -> None:
             "git_commit": "0" * 40,
             "libraries": {"torch": "2.13.0"},
             "device": "cpu",
-            "executions": {"training": "vmap", "testing": "vmap", "training_chunk": 8, "testing_chunk": 8},
+            "backends": {"training": "vmap", "testing": "vmap", "training_chunk": 8, "testing_chunk": 8},
         },
         "started": session["started"],
         "ended": "2026-01-01T00:26:00+00:00",

@@ -1,7 +1,7 @@
 """Whether faster versions of our formulas still compute what these say: one that does not is not used.
 
 A formula stands in one place (`models.modulation.modulator`, `models.conv_norm`); its faster versions are written out
-elsewhere, with derivatives. Whoever changes the formula changes every execution: those whose version says something
+elsewhere, with derivatives. Whoever changes the formula changes every backend: those whose version says something
 else from then on fall back to the formula.
 """
 

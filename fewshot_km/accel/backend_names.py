@@ -1,8 +1,8 @@
-"""What command lines and tuning files call the executions."""
+"""What command lines and tuning files call the backends."""
 
 from typing import Literal
 
-ExecutionName = Literal["plain", "loop", "vmap", "compiled"]
+BackendName = Literal["plain", "fused", "vmap", "compiled"]
 
 AUTO = "auto"
-"""The execution that the rule chooses; see `choice`."""
+"""The backend that the rule chooses; see `choice`."""

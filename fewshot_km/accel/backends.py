@@ -28,7 +28,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Execution:
+class Backend:
     """One way of running tasks.
 
     why            what it is good for
@@ -47,7 +47,7 @@ class Execution:
 
 
 def plain_outer_gradient(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
-    """Task after task by autograd (MAML, Eq. 4): what every other execution is compared with."""
+    """Task after task by autograd (MAML, Eq. 4): what every other backend is compared with."""
     leaves = {name: value.detach().requires_grad_() for name, value in meta.items()}
     total = {name: torch.zeros_like(value) for name, value in meta.items()}
     losses, accuracies = [], []
@@ -109,22 +109,22 @@ def vmap_count_correct(learner: Learner, meta: Params, episode: Episode, steps: 
     return result
 
 
-EXECUTIONS: dict[str, Execution] = {
-    "plain": Execution(
+BACKENDS: dict[str, Backend] = {
+    "plain": Backend(
         "task after task; the reference that the others are tested against", plain_outer_gradient, plain_count_correct
     ),
-    "loop": Execution(
+    "fused": Backend(
         "task after task; batch norm, pooling and ReLU in one go, fast second derivatives: for most networks on a CPU",
         loop_outer_gradient,
         loop_count_correct,
     ),
-    "vmap": Execution(
+    "vmap": Backend(
         "all tasks at once: the faster one for small networks and on a GPU; takes the memory of all tasks",
         vmap_outer_gradient,
         vmap_count_correct,
         at_once=True,
     ),
-    "compiled": Execution(
+    "compiled": Backend(
         "training as vmap, compiled for minutes before the first step: the fastest one for long trainings of small "
         "networks; testing is vmap's",
         compiled_outer_gradient,

@@ -1,6 +1,6 @@
-"""Which execution runs a learner's tasks, and how many at once: by a fixed rule, so that no clock decides a result.
+"""Which backend runs a learner's tasks, and how many at once: by a fixed rule, so that no clock decides a result.
 
-On a CPU, `loop`: in results/speed no execution is faster that needs no compiling. Elsewhere `vmap`: launching the small
+On a CPU, `fused`: in results/speed no backend is faster that needs no compiling. Elsewhere `vmap`: launching the small
 operations of one task after the other keeps a GPU waiting. `fewshot-km tune` measures what is faster here.
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from fewshot_km.accel.backend_names import AUTO
-from fewshot_km.accel.backends import EXECUTIONS, Execution
+from fewshot_km.accel.backends import BACKENDS, Backend
 from fewshot_km.accel.compiled import expected_seconds
 from fewshot_km.data.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import ConfigError
@@ -29,9 +29,9 @@ Purpose = Literal["training", "testing"]
 
 @dataclass(frozen=True)
 class Choice:
-    """An execution that is not the rule's, and why it is used."""
+    """A backend that is not the rule's, and why it is used."""
 
-    execution: str
+    backend: str
     why: str
 
 
@@ -53,13 +53,13 @@ def choose_engine(
 ) -> Engine:
     """The engine for a learner on these tasks.
 
-    `training` and `testing` name one of EXECUTIONS, or the rule's (AUTO); `task_chunk` sets the tasks that each rank
+    `training` and `testing` name one of BACKENDS, or the rule's (AUTO); `task_chunk` sets the tasks that each rank
     runs at once. `on_compiling` is called with the seconds that compiling may take, `on_choice` where the rule's
-    execution cannot run this learner, so that the reference does. Raises ConfigError for an unknown name. All ranks
+    backend cannot run this learner, so that the reference does. Raises ConfigError for an unknown name. All ranks
     decide the same: the rule knows no clock, and memory is rank 0's.
     """
-    check_execution(training)
-    check_execution(testing)
+    check_backend(training)
+    check_backend(testing)
     device = next(iter(meta.values())).device
     if device.type == "cpu":
         keep_freed_memory()
@@ -69,13 +69,13 @@ def choose_engine(
         one = sampler.draw([0])
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             name = wanted if wanted != AUTO else _first_that_runs(purpose, learner, meta, one, steps, on_choice)
-            if task_chunk is not None or not EXECUTIONS[name].at_once:
+            if task_chunk is not None or not BACKENDS[name].at_once:
                 return name, task_chunk or MOST_TASKS
-            run = _run(EXECUTIONS["vmap" if EXECUTIONS[name].compiles else name], purpose)  # one task is not compiled
+            run = _run(BACKENDS["vmap" if BACKENDS[name].compiles else name], purpose)  # one task is not compiled
             fit = ranks.from_first(_tasks_that_fit(partial(run, learner, meta, one, steps), one, ranks))
-            if not (EXECUTIONS[name].compiles and purpose == "training"):
+            if not (BACKENDS[name].compiles and purpose == "training"):
                 return name, fit
-            on_compiling(expected_seconds(partial(EXECUTIONS[REFERENCE].outer_gradient, learner, meta, one, steps)))
+            on_compiling(expected_seconds(partial(BACKENDS[REFERENCE].outer_gradient, learner, meta, one, steps)))
             return name, even_chunk(fit, share)
 
     of_training = choose("training", training, train, train_steps)
@@ -83,15 +83,15 @@ def choose_engine(
     return Engine(learner, of_training[0], of_testing[0], of_training[1], of_testing[1], ranks)
 
 
-def check_execution(name: str) -> None:
-    """Raise ConfigError for a name that is neither AUTO nor that of an execution."""
-    if name != AUTO and name not in EXECUTIONS:
-        raise ConfigError(f"unknown execution '{name}'; known: {AUTO}, {', '.join(EXECUTIONS)}")
+def check_backend(name: str) -> None:
+    """Raise ConfigError for a name that is neither AUTO nor that of a backend."""
+    if name != AUTO and name not in BACKENDS:
+        raise ConfigError(f"unknown backend '{name}'; known: {AUTO}, {', '.join(BACKENDS)}")
 
 
 def by_rule(device: torch.device) -> str:
-    """The execution that is used unless another one is named."""
-    return "loop" if device.type == "cpu" else "vmap"
+    """The backend that is used unless another one is named."""
+    return "fused" if device.type == "cpu" else "vmap"
 
 
 def even_chunk(most: int, tasks: int) -> int:
@@ -107,20 +107,20 @@ def _first_that_runs(
     steps: int,
     on_choice: Callable[[Purpose, Choice], None],
 ) -> str:
-    """The rule's execution, or the reference where that one cannot run the learner, as vmap cannot run some."""
+    """The rule's backend, or the reference where that one cannot run the learner, as vmap cannot run some."""
     name = by_rule(one.query_x.device)
     try:
-        _run(EXECUTIONS[name], purpose)(learner, meta, one, steps)
+        _run(BACKENDS[name], purpose)(learner, meta, one, steps)
     except Exception as error:
-        _run(EXECUTIONS[REFERENCE], purpose)(learner, meta, one, steps)  # raises what is the learner's own mistake
+        _run(BACKENDS[REFERENCE], purpose)(learner, meta, one, steps)  # raises what is the learner's own mistake
         why = " ".join(str(error).split())[:200]  # torch explains itself at length
         on_choice(purpose, Choice(REFERENCE, f"'{name}' cannot run this learner ({type(error).__name__}: {why})"))
         return REFERENCE
     return name
 
 
-def _run(execution: Execution, purpose: Purpose) -> Callable[..., object]:
-    return execution.outer_gradient if purpose == "training" else execution.count_correct
+def _run(backend: Backend, purpose: Purpose) -> Callable[..., object]:
+    return backend.outer_gradient if purpose == "training" else backend.count_correct
 
 
 def _tasks_that_fit(run_one: Callable[[], object], on: Episode, ranks: Ranks) -> int:

@@ -1,4 +1,4 @@
-"""How long each execution takes for the tasks of a meta-batch: measured in turns, which is fair on a busy machine."""
+"""How long each backend takes for the tasks of a meta-batch: measured in turns, which is fair on a busy machine."""
 
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -7,7 +7,7 @@ import torch
 
 from fewshot_km.training.devices import clock
 
-WORTH_IT = 0.95  # an execution must take less than this part of the rule's time: below, it is noise
+WORTH_IT = 0.95  # a backend must take less than this part of the rule's time: below, it is noise
 
 
 def measure_in_turns(
@@ -40,6 +40,6 @@ def measure_in_turns(
 
 
 def fastest(seconds: Mapping[str, float], rule: str) -> str:
-    """The rule's execution, or the fastest one where that is faster by more than noise."""
+    """The rule's backend, or the fastest one where that is faster by more than noise."""
     best = min(seconds, key=lambda name: seconds[name])
     return best if rule not in seconds or seconds[best] < WORTH_IT * seconds[rule] else rule

@@ -5,7 +5,7 @@ import platform
 import torch
 from rich.console import Console
 
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.cli.terminal_tables import print_rows
 from fewshot_km.data import load_dataset
 from fewshot_km.data.storage import default_data_root
@@ -19,7 +19,7 @@ from fewshot_km.training.devices import choose_device
 
 
 def tune(name: str, options: RunOptions, *, compiled: bool, rounds: int) -> None:
-    """Measure the executions of a grid's cells, write the fastest to its tuning.json, and print them.
+    """Measure the backends of a grid's cells, write the fastest to its tuning.json, and print them.
 
     `compiled`: also the one that is compiled. `rounds`: how often each runs.
     """
@@ -29,7 +29,7 @@ def tune(name: str, options: RunOptions, *, compiled: bool, rounds: int) -> None
     store.prepare()
     before = read_tuning(store.folder)
     kinds = {f"{cell.task}/{cell.learner}": cell for cell in select(loaded.cells, options.only, None)}
-    names = [of for of, execution in EXECUTIONS.items() if compiled or not execution.compiles]
+    names = [of for of, backend in BACKENDS.items() if compiled or not backend.compiles]
     processes = choose_devices(options.devices, on, max(cell.config.outer.meta_batch for cell in kinds.values()))
     threads = max(1, torch.get_num_threads() // processes)
     torch.set_num_threads(threads)
@@ -46,9 +46,9 @@ def tune(name: str, options: RunOptions, *, compiled: bool, rounds: int) -> None
         tuning = Tuning(machine=platform.node(), device=on.type, threads=threads, cells={**kept, **found})
         path = write_tuning(store.folder, tuning)
     rows = [
-        (key, purpose, execution, ", ".join(f"{of} {s:.3g}" for of, s in seconds.items()))
+        (key, purpose, backend, ", ".join(f"{of} {s:.3g}" for of, s in seconds.items()))
         for key, tuned in found.items()
-        for purpose, execution, seconds in (
+        for purpose, backend, seconds in (
             ("training", tuned.training, tuned.training_seconds),
             ("testing", tuned.testing, tuned.testing_seconds),
         )

@@ -4,13 +4,13 @@ from typing import Annotated, get_args
 
 import typer
 
-from fewshot_km.accel.backend_names import AUTO, ExecutionName
+from fewshot_km.accel.backend_names import AUTO, BackendName
 from fewshot_km.cli.options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli.run_options import CellCpus, CellGpus, CheckpointEvery, Devices, Jobs, Slurm, TaskChunk
 from fewshot_km.experiments.settings.run_settings import Cluster, Runner, RunOptions, Way
 from fewshot_km.experiments.store.unfinished import PERIOD_SECONDS
 
-EXECUTION_NAMES = ", ".join(get_args(ExecutionName))
+BACKEND_NAMES = ", ".join(get_args(BackendName))
 
 
 def run_command(
@@ -36,8 +36,8 @@ def run_command(
         bool, typer.Option("--retry-failed", help="Try cells again that failed with these settings.")
     ] = False,
     checkpoint_every: CheckpointEvery = PERIOD_SECONDS,
-    execution: Annotated[
-        str, typer.Option(help=f"How tasks are run: auto (see `tune`; else a fixed rule), {EXECUTION_NAMES}.")
+    backend: Annotated[
+        str, typer.Option(help=f"How tasks are run: auto (see `tune`; else a fixed rule), {BACKEND_NAMES}.")
     ] = AUTO,
     task_chunk: TaskChunk = None,
     tf32: Annotated[
@@ -79,7 +79,7 @@ def run_command(
         quiet=quiet,
         json=as_json,
         plugins=plugin or (),
-        way=Way(execution, task_chunk, tf32, checkpoint_every, tensorboard, retry_failed),
+        way=Way(backend, task_chunk, tf32, checkpoint_every, tensorboard, retry_failed),
         cluster=Cluster(runner, ray_address, cell_cpus, cell_gpus, slurm or ()),
     )
     from fewshot_km.cli.running import plan_run, run  # torch, which takes seconds to import

@@ -10,7 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
-from fewshot_km.accel.choice import check_execution
+from fewshot_km.accel.choice import check_backend
 from fewshot_km.cli.dry_run import plan
 from fewshot_km.cli.terminal_tables import print_line, print_table
 from fewshot_km.data.storage import default_data_root, write_text
@@ -80,7 +80,7 @@ def _check_options(options: RunOptions) -> float | None:
         what = "--jobs" if options.jobs > 1 else f"--runner {options.cluster.runner}"
         raise ConfigError(f"{what}: torchrun's processes share the tasks of one cell at a time; use one or the other")
     choose_device(options.device)
-    check_execution(options.way.execution)
+    check_backend(options.way.backend)
     if options.way.tensorboard:
         check_tensorboard()
     return None if options.budget is None else parse_duration(options.budget)

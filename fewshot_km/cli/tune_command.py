@@ -1,4 +1,4 @@
-"""The command `fewshot-km tune`: which execution is the fastest for each task and learner of a grid."""
+"""The command `fewshot-km tune`: which backend is the fastest for each task and learner of a grid."""
 
 from typing import Annotated
 
@@ -21,12 +21,12 @@ def tune_command(
     compiled: Annotated[
         bool, typer.Option("--compiled", help="Also the compiled program, which takes minutes to compile.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="In each round, every execution runs once; medians count.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="In each round, every backend runs once; medians count.")] = 5,
     plugin: Plugins = None,
 ) -> None:
-    """Measure which execution is the fastest for each task and learner of a grid, and let `run` use it.
+    """Measure which backend is the fastest for each task and learner of a grid, and let `run` use it.
 
-    Writes RESULTS/GRID/tuning.json; delete it to go back to the fixed rule. Each execution runs the tasks of one
+    Writes RESULTS/GRID/tuning.json; delete it to go back to the fixed rule. Each backend runs the tasks of one
     meta-batch that one process would have, in turns with the others, while nothing else should run. Results that were
     computed in different ways agree up to rounding, not to the byte.
     """

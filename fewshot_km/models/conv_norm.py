@@ -1,4 +1,4 @@
-"""Convolution, batch norm, ReLU and max-pooling as one function, so that an execution can compute them in one go."""
+"""Convolution, batch norm, ReLU and max-pooling as one function, so that a backend can compute them in one go."""
 
 from collections.abc import Callable
 

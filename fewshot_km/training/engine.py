@@ -1,4 +1,4 @@
-"""The tasks of a meta-batch over ranks and chunks, by a chosen execution: what meta-training and evaluation ask for."""
+"""The tasks of a meta-batch over ranks and chunks, by a chosen backend: what meta-training and evaluation ask for."""
 
 import warnings
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fewshot_km.accel.backends import EXECUTIONS, NOT_FINITE
+from fewshot_km.accel.backends import BACKENDS, NOT_FINITE
 from fewshot_km.data.episodes import EpisodeSampler
 from fewshot_km.errors import ContractError, DivergenceError
 from fewshot_km.learners.base import Learner, Params
@@ -33,7 +33,7 @@ class OuterStep:
 class Engine:
     """A learner, and how its tasks are run.
 
-    training, testing              names of executions
+    training, testing              names of backends
     training_chunk, testing_chunk  tasks at once on each rank; halved, with a warning, when memory runs out
     ranks                          the processes that share each meta-batch
     """
@@ -47,10 +47,10 @@ class Engine:
 
     def outer_step(self, meta: Params, sampler: EpisodeSampler, tasks: range, *, steps: int) -> OuterStep:
         """Mean gradient of the query loss over these tasks of the sampler, whichever ranks compute them."""
-        execution = EXECUTIONS[self.training]
+        backend = BACKENDS[self.training]
 
         def run(part: range) -> Params:
-            outcome = execution.outer_gradient(self.learner, meta, sampler.draw(part), steps)
+            outcome = backend.outer_gradient(self.learner, meta, sampler.draw(part), steps)
             return {**outcome.gradient, _LOSS: outcome.losses.sum(), _ACCURACY: outcome.accuracies.sum()}
 
         parts, self.training_chunk = _in_chunks(self.ranks.share(tasks), run, self.training_chunk)
@@ -77,11 +77,11 @@ class Engine:
         `on_batch` is told about how many episodes have just been evaluated, by all ranks together. Raises, on every
         rank, DivergenceError where a logit is not finite, and ContractError where the learner has changed `meta`.
         """
-        execution = EXECUTIONS[self.testing]
+        backend = BACKENDS[self.testing]
         share = self.ranks.share(range(episodes))
 
         def run(part: range) -> Tensor:
-            correct = execution.count_correct(self.learner, meta, sampler.draw(part), steps)
+            correct = backend.count_correct(self.learner, meta, sampler.draw(part), steps)
             on_batch(min(len(part) * self.ranks.size, episodes - part[0]))
             return correct
 

@@ -1,4 +1,4 @@
-"""Another formula, in a subclass, patched or edited, or layers that are not torch's own: the same in all executions."""
+"""Another formula, in a subclass, patched or edited, or layers that are not torch's own: the same in all backends."""
 
 from collections.abc import Callable, Iterator
 from types import FunctionType
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewshot_km.accel.agreement import agrees
-from fewshot_km.accel.backends import EXECUTIONS, _all_at_once
+from fewshot_km.accel.backends import BACKENDS, _all_at_once
 from fewshot_km.accel.compiled import _modulated, trace
 from fewshot_km.accel.fused import kernel_modulation
 from fewshot_km.accel.fused.conv_block import conv_norm_relu_once
@@ -35,7 +35,7 @@ def asked_anew() -> Iterator[None]:
 
 
 def gradients(make: Callable[[], nn.Module], learner: str, *, compiled: bool) -> dict[str, Params]:
-    """The outer gradient, second order, of each execution; of the compiled one by the program that is compiled."""
+    """The outer gradient, second order, of each backend; of the compiled one by the program that is compiled."""
     made = build_learner(learner, {}, make, InnerLoop(0.3))
     assert isinstance(made, GradientLearner)
     meta = {name: value.double() for name, value in made.init(1).items()}
@@ -44,9 +44,9 @@ def gradients(make: Callable[[], nn.Module], learner: str, *, compiled: bool) ->
             meta[name] += 0.5 * torch.randn(meta[name].shape, generator=torch.Generator().manual_seed(len(name)))
     episode = episodes(TASK, tasks=1)
     found = {
-        name: execution.outer_gradient(made, meta, episode, 1).gradient
-        for name, execution in EXECUTIONS.items()
-        if not execution.compiles
+        name: backend.outer_gradient(made, meta, episode, 1).gradient
+        for name, backend in BACKENDS.items()
+        if not backend.compiles
     }
     if not compiled:
         return found

@@ -1,4 +1,4 @@
-"""Every execution in float64 against three truths: finite differences, a hand-written network, one another."""
+"""Every backend in float64 against three truths: finite differences, a hand-written network, one another."""
 
 import os
 from dataclasses import replace
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from fewshot_km.accel.backend_names import ExecutionName
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backend_names import BackendName
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data.episodes import Episode
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
 from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, SMALL_NETWORKS, PaperNetwork
 
 LEARNERS = ["maml", "anil", "km-maml"]
-QUICK = [name for name, execution in EXECUTIONS.items() if not execution.compiles]  # test_compilation.py has the rest
+QUICK = [name for name, backend in BACKENDS.items() if not backend.compiles]  # test_compilation.py has the rest
 
 
 def make(name: str, network: PaperNetwork, order: str) -> tuple[GradientLearner, Params]:
@@ -46,9 +46,9 @@ def episodes(network: PaperNetwork, tasks: int = 3) -> Episode:
     )
 
 
-def outer_gradient(learner: GradientLearner, meta: Params, episode: Episode, steps: int, execution: str) -> Params:
+def outer_gradient(learner: GradientLearner, meta: Params, episode: Episode, steps: int, backend: str) -> Params:
     """Mean over the tasks."""
-    outcome = EXECUTIONS[execution].outer_gradient(learner, meta, episode, steps)
+    outcome = BACKENDS[backend].outer_gradient(learner, meta, episode, steps)
     assert outcome.losses.shape == outcome.accuracies.shape == (len(episode),)
     return {n: g / len(episode) for n, g in outcome.gradient.items()}
 
@@ -109,24 +109,24 @@ def assert_same_gradient(got: Params, expected: Params, tolerance: float = 1e-9)
     assert float(difference / norm) < tolerance
 
 
-@pytest.mark.parametrize("execution", QUICK)
+@pytest.mark.parametrize("backend", QUICK)
 @pytest.mark.parametrize("steps", [1, 5])
 @pytest.mark.parametrize("order", ["first", "second"])
 @pytest.mark.parametrize("network", SMALL_NETWORKS)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_outer_gradient_is_that_of_plain_autograd(
-    name: str, network: str, order: str, steps: int, execution: str
+    name: str, network: str, order: str, steps: int, backend: str
 ) -> None:
     learner, meta = make(name, SMALL_NETWORKS[network], order)
     episode = episodes(SMALL_NETWORKS[network])
-    got = outer_gradient(learner, meta, episode, steps, execution)
+    got = outer_gradient(learner, meta, episode, steps, backend)
     assert_same_gradient(got, plain_outer_gradient(learner, meta, episode, steps))
 
 
-@pytest.mark.parametrize("execution", QUICK)
+@pytest.mark.parametrize("backend", QUICK)
 @pytest.mark.parametrize("norm", ["strided", "group"])
 @pytest.mark.parametrize("name", LEARNERS)
-def test_second_order_gradient_is_that_of_finite_differences(name: str, norm: str, execution: str) -> None:
+def test_second_order_gradient_is_that_of_finite_differences(name: str, norm: str, backend: str) -> None:
     """Central differences of the mean query loss along random directions.
 
     The step is small because the inner gradient jumps where a ReLU switches: a step of 1e-6 crosses such points.
@@ -134,10 +134,10 @@ def test_second_order_gradient_is_that_of_finite_differences(name: str, norm: st
     network = SMALL_NETWORKS[norm]
     learner, meta = make(name, network, "second")
     episode = episodes(network, tasks=2)
-    gradient = outer_gradient(learner, meta, episode, 2, execution)
+    gradient = outer_gradient(learner, meta, episode, 2, backend)
 
     def loss(at: Params) -> float:
-        return float(EXECUTIONS["plain"].outer_gradient(learner, at, episode, 2).losses.mean())
+        return float(BACKENDS["plain"].outer_gradient(learner, at, episode, 2).losses.mean())
 
     generator = torch.Generator().manual_seed(0)
     for only in ("backbone.blocks.0", "backbone.blocks.3", "head", ""):
@@ -164,10 +164,10 @@ def test_first_and_second_order_differ() -> None:
 
 @pytest.mark.parametrize("network", SMALL_NETWORKS)
 @pytest.mark.parametrize("name", LEARNERS)
-def test_all_executions_predict_alike(name: str, network: str) -> None:
+def test_all_backends_predict_alike(name: str, network: str) -> None:
     learner, meta = make(name, SMALL_NETWORKS[network], "second")
     episode = episodes(SMALL_NETWORKS[network], tasks=5)
-    counts = {name: e.count_correct(learner, meta, episode, 3) for name, e in EXECUTIONS.items()}
+    counts = {name: e.count_correct(learner, meta, episode, 3) for name, e in BACKENDS.items()}
     assert all(torch.equal(count, counts["plain"]) for count in counts.values())
     for t in range(5):
         delta = learner.adapt(meta, episode.support_x[t], episode.support_y[t], steps=3)
@@ -196,7 +196,7 @@ def test_a_gpus_step_reads_no_value_back(name: str, network: str) -> None:
     with FakeTensorMode() as mode:
         fakes = [mode.from_tensor(t) for t in (episode.support_x, episode.support_y, episode.query_x, episode.query_y)]
         fake_meta = {n: mode.from_tensor(v) for n, v in meta.items()}
-        outcome = EXECUTIONS["vmap"].outer_gradient(learner, fake_meta, Episode(*fakes), 2)
+        outcome = BACKENDS["vmap"].outer_gradient(learner, fake_meta, Episode(*fakes), 2)
         with pytest.raises(DataDependentOutputException):  # what reading a value would have raised
             outcome.losses.sum().item()
 
@@ -208,7 +208,7 @@ def test_a_gpus_step_reads_no_value_back(name: str, network: str) -> None:
     [OMNIGLOT_20_WAY, replace(MINI_IMAGENET_5_WAY, image_shape=(3, 42, 42))],
     ids=["omniglot", "mini-imagenet"],
 )
-def test_single_precision_costs_no_execution_more_than_the_plain_one(network: PaperNetwork, name: str) -> None:
+def test_single_precision_costs_no_backend_more_than_the_plain_one(network: PaperNetwork, name: str) -> None:
     """Error of the float32 meta-gradient against float64, median of five episodes: within twice the plain loop's.
 
     Single episodes say little: where rounding switches a ReLU or a maximum, the error jumps a thousandfold. On images
@@ -217,22 +217,20 @@ def test_single_precision_costs_no_execution_more_than_the_plain_one(network: Pa
     """
     learner, _ = make(name, network, "second")
     meta = learner.init(1)
-    tried = EXECUTIONS if "FEWSHOT_KM_COMPILE_ALL" in os.environ else QUICK
-    errors: dict[str, list[float]] = {execution: [] for execution in tried}
+    tried = BACKENDS if "FEWSHOT_KM_COMPILE_ALL" in os.environ else QUICK
+    errors: dict[str, list[float]] = {backend: [] for backend in tried}
     for seed in range(5):
         single = one_shot_episode(network, seed)
         double = replace(single, support_x=single.support_x.double(), query_x=single.query_x.double())
-        exact = (
-            EXECUTIONS["plain"].outer_gradient(learner, {n: v.double() for n, v in meta.items()}, double, 1).gradient
-        )
+        exact = BACKENDS["plain"].outer_gradient(learner, {n: v.double() for n, v in meta.items()}, double, 1).gradient
         norm = torch.cat([v.flatten() for v in exact.values()]).norm()
-        for execution, found in errors.items():
-            got = EXECUTIONS[execution].outer_gradient(learner, meta, single, 1).gradient
+        for backend, found in errors.items():
+            got = BACKENDS[backend].outer_gradient(learner, meta, single, 1).gradient
             found.append(float(torch.cat([(got[n] - exact[n]).flatten() for n in exact]).norm() / norm))
-    medians = {execution: float(np.median(found)) for execution, found in errors.items()}
+    medians = {backend: float(np.median(found)) for backend, found in errors.items()}
     print(medians)
-    for execution, found in errors.items():
-        assert medians[execution] < 2 * medians["plain"], (execution, found)
+    for backend, found in errors.items():
+        assert medians[backend] < 2 * medians["plain"], (backend, found)
 
 
 def one_shot_episode(network: PaperNetwork, seed: int) -> Episode:
@@ -242,5 +240,5 @@ def one_shot_episode(network: PaperNetwork, seed: int) -> Episode:
     return Episode(support, labels, query, labels)
 
 
-def test_the_command_line_knows_every_execution() -> None:
-    assert get_args(ExecutionName) == tuple(EXECUTIONS)
+def test_the_command_line_knows_every_backend() -> None:
+    assert get_args(BackendName) == tuple(BACKENDS)

@@ -1,4 +1,4 @@
-"""Which execution is used: by a fixed rule that no clock moves, and for as many tasks as memory holds."""
+"""Which backend is used: by a fixed rule that no clock moves, and for as many tasks as memory holds."""
 
 import time
 from functools import partial
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fewshot_km.accel import choice
-from fewshot_km.accel.backends import EXECUTIONS, Execution, Outcome, plain_count_correct, plain_outer_gradient
+from fewshot_km.accel.backends import BACKENDS, Backend, Outcome, plain_count_correct, plain_outer_gradient
 from fewshot_km.accel.choice import Choice, choose_engine
 from fewshot_km.accel.compiled import COMPILE_SECONDS, SECONDS_PER_OPERATION, expected_seconds
 from fewshot_km.data.episodes import Episode
@@ -36,7 +36,7 @@ def failing(*_: object) -> torch.Tensor:
 compiling: list[float] = []
 
 
-def choose(execution: str = "auto", task_chunk: int | None = None) -> tuple[Engine, dict[str, Choice]]:
+def choose(backend: str = "auto", task_chunk: int | None = None) -> tuple[Engine, dict[str, Choice]]:
     heard: dict[str, Choice] = {}
     compiling.clear()
     sampler = noise_sampler()
@@ -49,8 +49,8 @@ def choose(execution: str = "auto", task_chunk: int | None = None) -> tuple[Engi
         train_steps=1,
         test_steps=2,
         ranks=ALONE,
-        training=execution,
-        testing=execution,
+        training=backend,
+        testing=backend,
         task_chunk=task_chunk,
         on_compiling=compiling.append,
         on_choice=heard.__setitem__,
@@ -59,19 +59,19 @@ def choose(execution: str = "auto", task_chunk: int | None = None) -> tuple[Engi
 
 
 def test_neither_a_clock_nor_a_cache_decides(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
-    """However slow the rule's execution is, and whatever memory is free: the same executions and chunks."""
+    """However slow the rule's backend is, and whatever memory is free: the same backends and chunks."""
 
     def slow(learner: Learner, meta: Params, episode: Episode, steps: int) -> Outcome:
         time.sleep(0.5)
         return plain_outer_gradient(learner, meta, episode, steps)
 
     first, heard = choose()
-    monkeypatch.setitem(EXECUTIONS, "loop", Execution("slow", slow, plain_count_correct))
+    monkeypatch.setitem(BACKENDS, "fused", Backend("slow", slow, plain_count_correct))
     for free in (10, 10**12, None):
         monkeypatch.setattr(choice, "free_bytes", lambda _, free=free: free)
         again, _ = choose()
         for engine in (first, again):
-            assert (engine.training, engine.testing) == ("loop", "loop")
+            assert (engine.training, engine.testing) == ("fused", "fused")
             assert (engine.training_chunk, engine.testing_chunk) == (MOST_TASKS, MOST_TASKS)
     assert heard == {}
     assert not own_cache.exists()  # nothing is remembered
@@ -79,25 +79,25 @@ def test_neither_a_clock_nor_a_cache_decides(monkeypatch: pytest.MonkeyPatch, ow
 
 def test_devices_but_the_cpu_run_all_tasks_at_once() -> None:
     rule = {device: choice.by_rule(torch.device(device)) for device in ("cpu", "cuda", "mps")}
-    assert rule == {"cpu": "loop", "cuda": "vmap", "mps": "vmap"}
+    assert rule == {"cpu": "fused", "cuda": "vmap", "mps": "vmap"}
 
 
-def test_what_the_rules_execution_cannot_run_the_reference_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EXECUTIONS, "loop", Execution("", failing, plain_count_correct))
+def test_what_the_rules_backend_cannot_run_the_reference_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "fused", Backend("", failing, plain_count_correct))
     engine, heard = choose()
-    assert (engine.training, engine.testing) == ("plain", "loop")
-    assert heard == {"training": Choice("plain", "'loop' cannot run this learner (RuntimeError: vmap: no)")}
-    monkeypatch.setitem(EXECUTIONS, "plain", Execution("", failing, failing))
+    assert (engine.training, engine.testing) == ("plain", "fused")
+    assert heard == {"training": Choice("plain", "'fused' cannot run this learner (RuntimeError: vmap: no)")}
+    monkeypatch.setitem(BACKENDS, "plain", Backend("", failing, failing))
     with pytest.raises(RuntimeError, match="vmap: no"):
         choose()
 
 
-def test_a_named_execution_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in EXECUTIONS:
+def test_a_named_backend_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in BACKENDS:
         engine, heard = choose(name, task_chunk=3)
         assert (engine.training, engine.testing, heard) == (name, name, {})
         assert (engine.training_chunk, engine.testing_chunk) == (3, 3)
-    with pytest.raises(ConfigError, match="unknown execution 'fastest'; known: auto, plain"):
+    with pytest.raises(ConfigError, match="unknown backend 'fastest'; known: auto, plain"):
         choose("fastest")
 
 
@@ -148,7 +148,7 @@ def test_what_the_first_run_sets_up_does_not_count_as_a_tasks_memory(monkeypatch
             kept.append(torch.ones(400_000_000 // 4))
         return plain_outer_gradient(learner, meta, episode, steps)
 
-    monkeypatch.setitem(EXECUTIONS, "vmap", Execution("", outer_gradient, plain_count_correct, at_once=True))
+    monkeypatch.setitem(BACKENDS, "vmap", Backend("", outer_gradient, plain_count_correct, at_once=True))
     monkeypatch.setattr(choice, "free_bytes", lambda _: 800_000_000)
     assert choose("vmap")[0].training_chunk == MOST_TASKS
 
@@ -162,6 +162,6 @@ def test_choosing_leaves_random_numbers_alone(monkeypatch: pytest.MonkeyPatch) -
         torch.rand(7)
         return plain_outer_gradient(learner, meta, episode, steps)
 
-    monkeypatch.setitem(EXECUTIONS, "loop", Execution("", drawing, plain_count_correct))
+    monkeypatch.setitem(BACKENDS, "fused", Backend("", drawing, plain_count_correct))
     choose()
     assert torch.equal(torch.rand(2), expected)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fewshot_km.accel import compiled as compilation
-from fewshot_km.accel.backends import EXECUTIONS, _all_at_once
+from fewshot_km.accel.backends import BACKENDS, _all_at_once
 from fewshot_km.accel.compiled import trace
 from fewshot_km.data.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.learners import InnerLoop, build_learner
@@ -31,7 +31,7 @@ def test_the_traced_program_is_the_plain_loop(name: str, network: str, order: st
     again = {n: v * 1.1 for n, v in meta.items()}  # no value of the first run may have become a constant
     for at in (meta, again):
         gradient, losses, accuracies = program(at, *inputs[1:])
-        expected = EXECUTIONS["plain"].outer_gradient(learner, at, episode, steps)
+        expected = BACKENDS["plain"].outer_gradient(learner, at, episode, steps)
         assert_same_gradient(gradient, expected.gradient)
         torch.testing.assert_close(losses, expected.losses, rtol=1e-9, atol=0)
         torch.testing.assert_close(accuracies, expected.accuracies, rtol=0, atol=0)
@@ -58,10 +58,10 @@ def test_the_compiled_program_is_the_plain_loop(tmp_path: Path, monkeypatch: pyt
     learner = build_learner("km-maml", {}, network.make, InnerLoop(0.3, "first"))  # half the time of second order
     meta = {n: v.double() for n, v in learner.init(1).items()}
     episode = episodes(network, tasks=2)
-    expected = EXECUTIONS["plain"].outer_gradient(learner, meta, episode, 1)
+    expected = BACKENDS["plain"].outer_gradient(learner, meta, episode, 1)
     for _ in range(2):  # the second run takes the program from the first
         with torch._inductor.config.patch("cpp.vec_isa_ok", True):  # else torch compiles programs to find that out
-            got = EXECUTIONS["compiled"].outer_gradient(learner, meta, episode, 1)
+            got = BACKENDS["compiled"].outer_gradient(learner, meta, episode, 1)
         assert_same_gradient(got.gradient, expected.gradient)
         torch.testing.assert_close(got.losses, expected.losses, rtol=1e-9, atol=0)
     assert any((tmp_path / "compiled").iterdir())
@@ -78,5 +78,5 @@ def test_the_compiled_program_is_the_plain_loop(tmp_path: Path, monkeypatch: pyt
 def test_every_compiled_program_is_the_plain_loop(name: str, network: str, order: str) -> None:
     learner, meta = make(name, SMALL_NETWORKS[network], order)
     episode = episodes(SMALL_NETWORKS[network])
-    got = EXECUTIONS["compiled"].outer_gradient(learner, meta, episode, 1).gradient
-    assert_same_gradient(got, EXECUTIONS["plain"].outer_gradient(learner, meta, episode, 1).gradient)
+    got = BACKENDS["compiled"].outer_gradient(learner, meta, episode, 1).gradient
+    assert_same_gradient(got, BACKENDS["plain"].outer_gradient(learner, meta, episode, 1).gradient)

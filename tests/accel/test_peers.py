@@ -22,6 +22,6 @@ def test_meta_gradients_are_those_of_other_libraries() -> None:
     differences = json.loads(done.stdout)
     maml = {f"{library} maml" for library in ("learn2learn", "higher", "torchmeta", "torchopt")}
     assert {case.split(",")[0] for case in differences} == maml | {"learn2learn anil", "higher anil"}
-    for case, by_execution in differences.items():
-        for execution, difference in by_execution.items():
-            assert difference < 1e-9, (case, execution)
+    for case, by_backend in differences.items():
+        for backend, difference in by_backend.items():
+            assert difference < 1e-9, (case, backend)

@@ -39,11 +39,11 @@ def test_runs_take_turns_and_a_busy_moment_does_not_count(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        ({"loop": 1.0, "vmap": 0.97}, "loop"),
-        ({"loop": 1.0, "vmap": 0.9}, "vmap"),
-        ({"loop": 1.0, "plain": 3.0}, "loop"),
+        ({"fused": 1.0, "vmap": 0.97}, "fused"),
+        ({"fused": 1.0, "vmap": 0.9}, "vmap"),
+        ({"fused": 1.0, "plain": 3.0}, "fused"),
         ({"plain": 3.0, "vmap": 4.0}, "plain"),
     ],
 )
 def test_the_rule_gives_way_to_more_than_noise(seconds: dict[str, float], expected: str) -> None:
-    assert tune.fastest(seconds, "loop") == expected
+    assert tune.fastest(seconds, "fused") == expected

@@ -194,7 +194,7 @@ def test_clean_asks_before_it_deletes(tmp_path: Path, in_process: InProcess) -> 
 def test_a_cell_that_diverges_is_marked_and_the_others_go_on(tmp_path: Path) -> None:
     text = SMALL_GRID.replace('"maml"', '{ name = "maml", inner = { lr = 1e38 } }')
     write_grid(tmp_path, text)
-    done = fewshot_km("run", "small.toml", "--execution", "plain", folder=tmp_path)
+    done = fewshot_km("run", "small.toml", "--backend", "plain", folder=tmp_path)
     assert done.returncode == 1
     assert "FAILED: the outer loss became" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: 2 of 4 cells failed: glyphs-5w1s/maml/seed0")

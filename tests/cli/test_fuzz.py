@@ -39,7 +39,7 @@ cuda:99999999999999999999 meta small.toml . /dev/null /dev/zero /proc/self/mem r
 nowhere/x x.png glyphs folder maml text csv seeds here slurm ray --
 """
 RUN_OPTIONS = """
---only --shard --devices --device --jobs --budget --checkpoint-every --execution --task-chunk --cell-cpus --cell-gpus
+--only --shard --devices --device --jobs --budget --checkpoint-every --backend --task-chunk --cell-cpus --cell-gpus
 --runner --ray-address --slurm --plugin --data-root --bogus
 """
 

@@ -15,6 +15,6 @@ def long_results(once: Callable[[str, Callable[[Path], object]], Path]) -> dict[
 
     def fill(folder: Path) -> None:
         write_grid(folder, LONG_GRID)
-        assert run(folder, "run", "small.toml", "--execution", "plain", "--devices", 1) == 0, said(folder)
+        assert run(folder, "run", "small.toml", "--backend", "plain", "--devices", 1) == 0, said(folder)
 
     return results(once("long", fill) / "results")

@@ -97,13 +97,13 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> None:
     DATASETS._entries["noise"] = lambda data_root: noise_dataset(0)
 
 
-def run(folder: Path, text: str, execution: str = "plain") -> tuple[Log, ResultStore]:
+def run(folder: Path, text: str, backend: str = "plain") -> tuple[Log, ResultStore]:
     folder.mkdir(exist_ok=True)
     grid, log = small_grid(folder, text), Log()
     store = ResultStore(folder / "results", grid.name)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
     with Stop() as stop, Team(1, CPU, []) as team:
-        worker = CellWorker(store, folder, team, stop, log, Way(execution, retry_failed=True))
+        worker = CellWorker(store, folder, team, stop, log, Way(backend, retry_failed=True))
         outcomes = run_grid(grid, waiting, worker)
     assert [str(cell) for cell in outcomes.failed] == list(log.failed)
     assert outcomes.elsewhere == []
@@ -116,9 +116,9 @@ def assert_all_done(log: Log, store: ResultStore, cells: int) -> None:
     assert all(store.state(cell) == "done" for cell in log.finished)
 
 
-@pytest.mark.parametrize("execution", ["auto", *QUICK])
-def test_every_execution_runs(tmp_path: Path, execution: str) -> None:
-    assert_all_done(*run(tmp_path, NOISE_GRID, execution), cells=2)
+@pytest.mark.parametrize("backend", ["auto", *QUICK])
+def test_every_backend_runs(tmp_path: Path, backend: str) -> None:
+    assert_all_done(*run(tmp_path, NOISE_GRID, backend), cells=2)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ class _NoFloat64(TorchDispatchMode):
 def test_a_device_without_float64_runs_cells(tmp_path: Path, learner: str) -> None:
     """Training, validation, test and analysis, task after task and all at once."""
     text = NOISE_GRID.replace('"maml"', f'"{learner}"').replace(', { name = "km-maml", norm_affine = "bias" }', "")
-    for execution in ("plain", "vmap"):
+    for backend in ("plain", "vmap"):
         with _NoFloat64(), pytest.raises(TypeError):
             torch.zeros(1, dtype=torch.float64)
         with _NoFloat64():
-            log, _ = run(tmp_path / execution, text, execution)
+            log, _ = run(tmp_path / backend, text, backend)
         assert (len(log.finished), log.failed) == (1, {})
 
 
@@ -191,9 +191,9 @@ def test_what_a_learner_raises_costs_its_own_cell_alone(tmp_path: Path) -> None:
             raise ZeroDivisionError("my mistake")
 
     text = NOISE_GRID.replace('"maml"', '"brittle"')
-    for execution in ("plain", "vmap", "auto"):
-        log, store = run(tmp_path, text, execution)
-        assert [cell.learner for cell in log.finished] == (["km-maml"] if execution == "plain" else [])
+    for backend in ("plain", "vmap", "auto"):
+        log, store = run(tmp_path, text, backend)
+        assert [cell.learner for cell in log.finished] == (["km-maml"] if backend == "plain" else [])
         assert log.failed["noise-5w1s/brittle/seed0"].startswith("ZeroDivisionError: my mistake (the traceback is in ")
     cell = small_grid(tmp_path, text).cells[0]
     noted = json.loads(store.failure_file(cell).read_text())
@@ -213,11 +213,11 @@ def test_a_learner_that_vmap_refuses_is_run_task_after_task(tmp_path: Path, monk
     text = NOISE_GRID.replace('"maml"', '"looking"')
     log, store = run(tmp_path, text, "vmap")
     assert [cell.learner for cell in log.finished] == ["km-maml"]
-    assert "this learner cannot run with --execution vmap" in log.failed["noise-5w1s/looking/seed0"]
+    assert "this learner cannot run with --backend vmap" in log.failed["noise-5w1s/looking/seed0"]
     monkeypatch.setattr(choice, "by_rule", lambda _: "vmap")  # as on a GPU
     log, store = run(tmp_path / "auto", text, "auto")
     assert [cell.learner for cell in log.finished] == ["looking", "km-maml"]
-    looking, km_maml = (store.read(cell).record["environment"]["executions"] for cell in log.finished)
+    looking, km_maml = (store.read(cell).record["environment"]["backends"] for cell in log.finished)
     assert (looking["training"], looking["testing"]) == ("plain", "plain")
     assert (km_maml["training"], km_maml["testing"]) == ("vmap", "vmap")
     assert set(log.choices) == {(str(log.finished[0]), "training"), (str(log.finished[0]), "testing")}
@@ -403,21 +403,21 @@ def learner_that(name: str) -> type[WrongLearner]:
         ("starts in double precision", r"init\(\) returned torch.float64 for '\S+': return a dict of float32 tensors"),
     ],
 )
-@pytest.mark.parametrize("execution", ["plain", "loop", "vmap", "compiled"])
+@pytest.mark.parametrize("backend", ["plain", "fused", "vmap", "compiled"])
 def test_a_learner_that_breaks_its_contract_is_one_failed_cell(
-    tmp_path: Path, name: str, message: str, execution: str
+    tmp_path: Path, name: str, message: str, backend: str
 ) -> None:
     LEARNERS.register("wrong")(learner_that(name))
     text = NOISE_GRID.replace(', { name = "km-maml", norm_affine = "bias" }', "").replace('"maml"', '"wrong"')
-    log, _ = run(tmp_path, text, execution)
+    log, _ = run(tmp_path, text, backend)
     assert log.finished == []
     assert re.fullmatch(
         rf"learner_that.<locals>.Wrong in {__file__}: .*{message}.*", log.failed["noise-5w1s/wrong/seed0"]
     )
 
 
-@pytest.mark.parametrize("execution", QUICK)
-def test_logits_that_are_not_finite_in_the_test_alone_are_no_result(tmp_path: Path, execution: str) -> None:
+@pytest.mark.parametrize("backend", QUICK)
+def test_logits_that_are_not_finite_in_the_test_alone_are_no_result(tmp_path: Path, backend: str) -> None:
     @LEARNERS.register("overflowing")
     class Overflowing(GradientLearner):
         def adapted_names(self) -> Iterable[str]:
@@ -428,7 +428,7 @@ def test_logits_that_are_not_finite_in_the_test_alone_are_no_result(tmp_path: Pa
             return logits if self.network.training else logits / 0  # of either sign, and their argmax is an answer
 
     text = NOISE_GRID.replace('"maml"', '"overflowing"')
-    log, _ = run(tmp_path, text, execution)
+    log, _ = run(tmp_path, text, backend)
     assert [cell.learner for cell in log.finished] == ["km-maml"]
     assert re.fullmatch(
         rf"\S+Overflowing in {__file__}: logits are not finite in 3 of 3 episodes after 3 inner steps: "

@@ -25,12 +25,12 @@ QUICK = QUICK.replace("lr = 0.4", "lr = 0.4\ntest_steps = 1")
 SHORT = QUICK.replace("iterations = 4", "iterations = 80").replace("every = 2", "every = 40")
 LONG = ONE_CELL.replace("iterations = 4", "iterations = 200").replace("every = 2", "every = 100")
 ENDLESS = ONE_CELL.replace("iterations = 4", "iterations = 1_000_000").replace("every = 2", "every = 1_000_000")
-RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
+RUN = ("run", "small.toml", "--backend", "plain", "--devices", 1)
 MODES: dict[str, tuple[str, tuple[object, ...], int]] = {  # grid, options, kills
-    "plain": (LONG, ("--execution", "plain", "--devices", 1), 12),
-    "fused": (LONG, ("--execution", "loop", "--devices", 1), 6),
-    "jobs": (LONG.replace("seeds = [0]", "seeds = [0, 1]"), ("--execution", "plain", "--devices", 1, "--jobs", 2), 4),
-    "devices": (LONG, ("--execution", "plain", "--devices", 2), 4),
+    "plain": (LONG, ("--backend", "plain", "--devices", 1), 12),
+    "fused": (LONG, ("--backend", "fused", "--devices", 1), 6),
+    "jobs": (LONG.replace("seeds = [0]", "seeds = [0, 1]"), ("--backend", "plain", "--devices", 1, "--jobs", 2), 4),
+    "devices": (LONG, ("--backend", "plain", "--devices", 2), 4),
 }
 CELL = Path("results/small/glyphs-5w1s/km-maml")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learners import GradientLearner, InnerLoop, build_learner
 from fewshot_km.learners.modes import evaluating
 from fewshot_km.models import Network
@@ -25,31 +25,31 @@ def network(dropout: float) -> Network:
     return Network(backbone, TASK.ways, TASK.image_shape)
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])
-def test_dropout_is_off_at_test(name: str, execution: str) -> None:
+def test_dropout_is_off_at_test(name: str, backend: str) -> None:
     """Twice the same, and the same as without dropout, which is not so in training."""
     with_it, without = (build_learner(name, {}, lambda p=p: network(p), InnerLoop(0.3)) for p in (0.8, 0.0))
     meta = {n: v.double() for n, v in with_it.init(0).items()}
     episode = episodes(TASK, tasks=8)
-    run = EXECUTIONS[execution].count_correct
+    run = BACKENDS[backend].count_correct
     first, again = run(with_it, meta, episode, 3), run(with_it, meta, episode, 3)
     assert torch.equal(first, again)
     assert torch.equal(first, run(without, meta, episode, 3))
 
-    losses = [EXECUTIONS["plain"].outer_gradient(one, meta, episode, 1).losses for one in (with_it, with_it, without)]
+    losses = [BACKENDS["plain"].outer_gradient(one, meta, episode, 1).losses for one in (with_it, with_it, without)]
     assert not torch.equal(losses[0], losses[1])
     assert not torch.equal(losses[0], losses[2])
 
 
-@pytest.mark.parametrize("execution", QUICK)
-def test_the_norm_over_the_batch_is_what_it_is_in_training(execution: str) -> None:
+@pytest.mark.parametrize("backend", QUICK)
+def test_the_norm_over_the_batch_is_what_it_is_in_training(backend: str) -> None:
     learner = build_learner("maml", {}, lambda: network(0), InnerLoop(0.3))
     assert isinstance(learner, GradientLearner)
     meta = {n: v.double() for n, v in learner.init(0).items()}
     episode = episodes(TASK, tasks=8)
-    counts = EXECUTIONS[execution].count_correct(learner, meta, episode, 3)
-    accuracies = EXECUTIONS["plain"].outer_gradient(learner, meta, episode, 3).accuracies
+    counts = BACKENDS[backend].count_correct(learner, meta, episode, 3)
+    accuracies = BACKENDS["plain"].outer_gradient(learner, meta, episode, 3).accuracies
     torch.testing.assert_close(counts / episode.query_y.shape[1], accuracies, check_dtype=False)
 
 

@@ -15,7 +15,7 @@ from fewshot_km.plugins.loading import load_plugin
 from tests.support.command_line import ROOT, fewshot_km, run, said
 from tests.support.made_up_results import SMALL_GRID, write_grid
 
-RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
+RUN = ("run", "small.toml", "--backend", "plain", "--devices", 1)
 ENDS = {
     "sys.exit(0)": "SystemExit: 0",
     "sys.exit()": "SystemExit:",
@@ -98,7 +98,7 @@ def test_an_estimate_says_so(tmp_path: Path, end: str) -> None:
 @pytest.mark.parametrize("how", [("--jobs", 2), ("--devices", 2)])
 def test_in_other_processes_too(tmp_path: Path, how: tuple[str, int]) -> None:
     plugin = leaving(tmp_path, "sys.exit(0)")
-    assert run(tmp_path, "run", "small.toml", "--execution", "plain", "--plugin", plugin, *how) == 1
+    assert run(tmp_path, "run", "small.toml", "--backend", "plain", "--plugin", plugin, *how) == 1
     assert "leaving/seed0: FAILED: SystemExit: 0" in said(tmp_path)
     assert "km-maml/seed0: test accuracy" in said(tmp_path)
 

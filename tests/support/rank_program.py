@@ -42,7 +42,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
     ranks = join(int(rank), int(size), torch.device("cpu"), f"file://{meeting}")
-    for execution in TRAINED_BY:
-        engine = Engine(learner, training=execution, testing=execution, ranks=ranks)
-        train(engine, Path(folder) / f"{execution}{rank}.npz")
+    for backend in TRAINED_BY:
+        engine = Engine(learner, training=backend, testing=backend, ranks=ranks)
+        train(engine, Path(folder) / f"{backend}{rank}.npz")
     leave()

@@ -1,4 +1,4 @@
-"""What an engine notices while it evaluates, whichever execution runs the tasks."""
+"""What an engine notices while it evaluates, whichever backend runs the tasks."""
 
 from collections.abc import Callable
 from typing import cast
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import ContractError, DivergenceError
 from fewshot_km.learners import InnerLoop, Params, build_learner
@@ -44,18 +44,16 @@ class Learner:
         return right + self._predict({**meta, **delta}, x)
 
 
-def count(predict: Predict, execution: str, episodes: int = 7) -> Tensor:
+def count(predict: Predict, backend: str, episodes: int = 7) -> Tensor:
     learner = Learner(predict)
-    engine = Engine(learner, testing=execution, training_chunk=3, testing_chunk=3)
+    engine = Engine(learner, testing=backend, training_chunk=3, testing_chunk=3)
     return engine.count_correct(learner.init(0), cast(EpisodeSampler, Sampler()), episodes, steps=2)
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("where", [(0, 0), (1, 0), (1, 1)])
-def test_logits_that_are_not_finite_are_counted_and_refused(
-    execution: str, value: float, where: tuple[int, int]
-) -> None:
+def test_logits_that_are_not_finite_are_counted_and_refused(backend: str, value: float, where: tuple[int, int]) -> None:
     """In the episodes 2 and 5; an argmax would take some of them for a right answer and others for a wrong one."""
     hole = torch.zeros(2, 2)
     hole[where] = value
@@ -65,12 +63,12 @@ def test_logits_that_are_not_finite_are_counted_and_refused(
         return torch.where(is_bad, hole, torch.zeros(2, 2))
 
     with pytest.raises(DivergenceError, match=r"Learner in .*test_engine.py: logits are not finite in 2 of 7 episodes"):
-        count(predict, execution)
-    assert count(predict, execution, episodes=2).tolist() == [2, 2]
+        count(predict, backend)
+    assert count(predict, backend, episodes=2).tolist() == [2, 2]
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
-def test_meta_parameters_changed_in_a_later_episode_are_noticed(execution: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_meta_parameters_changed_in_a_later_episode_are_noticed(backend: str) -> None:
     calls: list[int] = []
 
     def predict(params: Params, x: Tensor) -> Tensor:
@@ -82,8 +80,8 @@ def test_meta_parameters_changed_in_a_later_episode_are_noticed(execution: str) 
     with pytest.raises(
         ContractError, match=r"Learner in .*test_engine.py: it changes meta-parameters in place in testing"
     ):
-        count(predict, execution)
-    assert count(predict, execution).tolist() == [2] * 7
+        count(predict, backend)
+    assert count(predict, backend).tolist() == [2] * 7
 
 
 @pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])

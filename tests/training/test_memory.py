@@ -48,11 +48,11 @@ print(json.dumps([seen[20], seen[80], evaluated[20], evaluated[-1]]))
 
 @LINUX
 @pytest.mark.slow
-@pytest.mark.parametrize("execution", QUICK)
-def test_memory_does_not_grow_over_iterations_or_episodes(execution: str) -> None:
+@pytest.mark.parametrize("backend", QUICK)
+def test_memory_does_not_grow_over_iterations_or_episodes(backend: str) -> None:
     """A graph kept from each of 60 iterations, or from each of 320 episodes, would take more than 40 MB."""
     done = subprocess.run(
-        [sys.executable, "-c", GROWTH, execution], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", GROWTH, backend], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     early, late, first_episodes, last_episodes = json.loads(done.stdout)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data.episodes import Episode, EpisodeSampler
 from fewshot_km.errors import DivergenceError
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
@@ -113,14 +113,14 @@ def test_a_loss_that_is_not_finite_stops_training(sampler: EpisodeSampler) -> No
         meta_train(Engine(learner), TrainingState.before(learner.init(0)), sampler, lambda _: 0.5, OUTER)
 
 
-@pytest.mark.parametrize("execution", QUICK)
-def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execution: str) -> None:
+@pytest.mark.parametrize("backend", QUICK)
+def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, backend: str) -> None:
     learner = make()
     meta = {n: v.double() for n, v in learner.init(0).items()}
     told: list[int] = []
     results = [
         evaluate(
-            Engine(learner, testing=execution, testing_chunk=chunk),
+            Engine(learner, testing=backend, testing_chunk=chunk),
             meta,
             DoubleSampler(sampler),
             episodes=7,
@@ -132,17 +132,17 @@ def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execut
     assert all(np.array_equal(r, results[0]) for r in results)
     assert told == [1] * 7 + [3, 3, 1] + [7]
     assert set(np.round(results[0] * 6, 9)) <= set(range(7))  # sixths: six query images an episode
-    one = EXECUTIONS["plain"].count_correct(learner, meta, DoubleSampler(sampler).draw([4]), 2)
+    one = BACKENDS["plain"].count_correct(learner, meta, DoubleSampler(sampler).draw([4]), 2)
     assert results[0][4] == int(one) / 6
 
 
-@pytest.mark.parametrize("execution", QUICK)
-def test_the_outer_step_does_not_depend_on_the_chunk(sampler: EpisodeSampler, execution: str) -> None:
+@pytest.mark.parametrize("backend", QUICK)
+def test_the_outer_step_does_not_depend_on_the_chunk(sampler: EpisodeSampler, backend: str) -> None:
     learner = make()
     meta = {n: v.double() for n, v in learner.init(0).items()}
-    engines = [Engine(learner, training=execution, training_chunk=chunk) for chunk in (7, 1, 3)]
+    engines = [Engine(learner, training=backend, training_chunk=chunk) for chunk in (7, 1, 3)]
     steps = [engine.outer_step(meta, DoubleSampler(sampler), range(3, 10), steps=2) for engine in engines]
-    outcome = EXECUTIONS["plain"].outer_gradient(learner, meta, DoubleSampler(sampler).draw(range(3, 10)), 2)
+    outcome = BACKENDS["plain"].outer_gradient(learner, meta, DoubleSampler(sampler).draw(range(3, 10)), 2)
     for step in steps:
         assert float(step.loss) == pytest.approx(float(outcome.losses.mean()), rel=1e-12)
         assert float(step.accuracy) == pytest.approx(float(outcome.accuracies.mean()), rel=1e-12)
@@ -189,9 +189,9 @@ class _EnoughIterationsError(Exception):
     pass
 
 
-@pytest.mark.parametrize("execution", QUICK)
+@pytest.mark.parametrize("backend", QUICK)
 def test_iterations_away_from_the_cpu_read_no_value_back(
-    sampler: EpisodeSampler, monkeypatch: pytest.MonkeyPatch, execution: str
+    sampler: EpisodeSampler, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     """Sums, Adam and clipping too: a GPU would have to be waited for. Tensors without values have none to read."""
     learner = build_learner("km-maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
@@ -208,4 +208,4 @@ def test_iterations_away_from_the_cpu_read_no_value_back(
     monkeypatch.setattr(sampler, "draw", elsewhere)
     outer = replace(OUTER, iterations=100, steps=1, clip_value=10.0, validate_every=100)
     with pytest.raises(_EnoughIterationsError):
-        meta_train(Engine(learner, training=execution), TrainingState.before(meta), sampler, lambda _: 0.5, outer)
+        meta_train(Engine(learner, training=backend), TrainingState.before(meta), sampler, lambda _: 0.5, outer)

@@ -36,11 +36,11 @@ def test_one_two_and_three_ranks_train_the_same_parameters(size: int, tmp_path: 
     """Twenty steps on meta-batches of four: three ranks share them unevenly."""
     learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
     run_ranks(size, tmp_path)
-    for execution in TRAINED_BY:
-        train(Engine(learner, training=execution, testing=execution), tmp_path / "alone.npz")
+    for backend in TRAINED_BY:
+        train(Engine(learner, training=backend, testing=backend), tmp_path / "alone.npz")
         alone = np.load(tmp_path / "alone.npz")
         for rank in range(size):
-            found = np.load(tmp_path / f"{execution}{rank}.npz")
+            found = np.load(tmp_path / f"{backend}{rank}.npz")
             assert set(found) == set(alone)
             for name in alone:
                 if not name.endswith("conv.bias"):  # no effect under batch norm: rounding, which Adam magnifies

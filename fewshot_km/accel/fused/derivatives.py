@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 # torch's `once_differentiable` leaves them out, silently, where gradients are asked for by torch.autograd.grad
-NO_THIRD = "this execution has no third derivatives; choose the execution 'plain' for this learner"
+NO_THIRD = "this backend has no third derivatives; choose the backend 'plain' for this learner"
 
 
 class SecondDerivative(Function):

@@ -24,7 +24,7 @@ class Display(Protocol):
         """A training step is being compiled, which may take so long."""
 
     def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
-        """Another execution than the rule's is used."""
+        """Another backend than the rule's is used."""
 
     def trained(self, cell: Cell, progress: Progress) -> None:
         """An iteration of meta-training is done."""
@@ -67,7 +67,7 @@ class CellVoice:
         self._display.compiling(self._cell, seconds)
 
     def chosen(self, purpose: str, choice: Choice) -> None:
-        """Another execution than the rule's is used."""
+        """Another backend than the rule's is used."""
         self._display.chosen(self._cell, purpose, choice)
 
     def trained(self, progress: Progress) -> None:

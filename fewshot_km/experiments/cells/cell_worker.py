@@ -104,8 +104,8 @@ class CellWorker:
         compute = Compute(
             self.team.device,
             self.team.ranks,
-            self.way.execution,
-            read_tuning(self.store.folder).executions(cell, self.team.device),
+            self.way.backend,
+            read_tuning(self.store.folder).backends(cell, self.team.device),
             self.way.task_chunk,
             self.way.tf32,
         )
@@ -162,8 +162,8 @@ class CellWorker:
         self.stop.check()  # ranks that are stopped together with this one end its exchange with them
         is_ours = isinstance(error, CellError) and not was_raised_in_plugin(error)
         reason, trace = (message_of(error), "") if is_ours else (describe_error(error), traceback.format_exc())
-        if "vmap" in reason and self.way.execution != AUTO:
-            reason += f"; this learner cannot run with --execution {self.way.execution}"
+        if "vmap" in reason and self.way.backend != AUTO:
+            reason += f"; this learner cannot run with --backend {self.way.backend}"
         outcome = self._failed(cell, reason, trace)
         if is_ours and isinstance(error, DivergenceError):
             return outcome  # all ranks have noticed it, and wait for the next cell
@@ -206,7 +206,7 @@ class CellWorker:
             "dataset_partial": dataset.partial,
             "test_episodes_digest": episodes_digest,
             "results": result.summary,
-            "environment": {**self.environment, "tf32": self.way.tf32, "executions": result.executions},
+            "environment": {**self.environment, "tf32": self.way.tf32, "backends": result.backends},
             "started": sessions[0]["started"],
             "ended": now(),
             "sessions": sessions,

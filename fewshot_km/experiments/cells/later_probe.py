@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data import Dataset
 from fewshot_km.errors import DataError
 from fewshot_km.experiments.cells.parts import make_learner, make_streams
@@ -58,7 +58,7 @@ def analyse_stored(
     allow_tf32(bool(record["environment"].get("tf32")))
     with stop.asking():
         streams = make_streams(config, dataset, device)
-        engine = _engine_of(learner, record["environment"].get("executions", {}))
+        engine = _engine_of(learner, record["environment"].get("backends", {}))
         analysis = analyse(config, engine, meta, streams, stop.check)
         seconds = adaptation_seconds(config, engine, meta, streams, stop.check)
         make_images(cell, store, dataset)
@@ -85,6 +85,6 @@ def _check_same(stored: StoredCell, dataset: Dataset) -> None:
 
 def _engine_of(learner: Learner, how: Mapping[str, Any]) -> Engine:
     """Tests as it was tested, for the same rounding; task after task where that is not known here."""
-    if how.get("testing") not in EXECUTIONS:
+    if how.get("testing") not in BACKENDS:
         return Engine(learner)
     return Engine(learner, testing=how["testing"], testing_chunk=how.get("testing_chunk", MOST_TASKS))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from fewshot_km.accel.backend_names import AUTO
-from fewshot_km.accel.backends import EXECUTIONS
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.accel.choice import Choice, by_rule, choose_engine
 from fewshot_km.data import Dataset
 from fewshot_km.data.episodes import EpisodeSampler
@@ -41,22 +41,22 @@ class CellResult:
     accuracies: npt.NDArray[np.float64]
     analysis: Analysis
     summary: dict[str, Any]
-    executions: dict[str, Any]
+    backends: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Compute:
     """What a cell is computed with; it decides about time and rounding, never about what is computed.
 
-    execution   that the user asked for, for training and testing; AUTO: another one may be used
-    tuned       executions for training and testing that were found to be faster here (see tuning.py)
+    backend   that the user asked for, for training and testing; AUTO: another one may be used
+    tuned       backends for training and testing that were found to be faster here (see tuning.py)
     task_chunk  see `choose_engine`
     tf32        see `allow_tf32`
     """
 
     device: torch.device
     ranks: Ranks = ALONE
-    execution: str = AUTO  # a fixed rule decides: the same bytes today and tomorrow
+    backend: str = AUTO  # a fixed rule decides: the same bytes today and tomorrow
     tuned: tuple[str, str] | None = None
     task_chunk: int | None = None  # None: what memory allows
     tf32: bool = False  # 10 bits of a product's factors instead of 23: only who asks for it
@@ -69,7 +69,7 @@ class Listener(Protocol):
         """A training step is being compiled, which may take so long."""
 
     def chosen(self, purpose: str, choice: Choice) -> None:
-        """Another execution than the rule's is used."""
+        """Another backend than the rule's is used."""
 
     def trained(self, progress: Progress) -> None:
         """An iteration of meta-training is done."""
@@ -102,7 +102,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Start:
-    """What a cell goes on from: the state of its training, and `how` it was run, as `executions_of` says it."""
+    """What a cell goes on from: the state of its training, and `how` it was run, as `backends_of` says it."""
 
     state: TrainingState
     how: Mapping[str, Any]
@@ -187,7 +187,7 @@ def run_cell(
         keeper.check()
         listener.tested(episodes)
 
-    with keeper.keeping(lambda: executions_of(engine)):
+    with keeper.keeping(lambda: backends_of(engine)):
         training = meta_train(
             engine, state, streams.train, validate, outer, listener.trained, listener.validated, keeper.pause
         )
@@ -212,11 +212,11 @@ def run_cell(
         "test_seconds": round(test_seconds, 2),
         "adaptation_seconds": adapting,
     }
-    return CellResult(training, accuracies, analysis, summary, executions_of(engine))
+    return CellResult(training, accuracies, analysis, summary, backends_of(engine))
 
 
-def executions_of(engine: Engine) -> dict[str, Any]:
-    """The executions in use, which decide how numbers are rounded."""
+def backends_of(engine: Engine) -> dict[str, Any]:
+    """The backends in use, which decide how numbers are rounded."""
     names = ("training", "testing", "training_chunk", "testing_chunk")
     return {name: getattr(engine, name) for name in names}
 
@@ -231,11 +231,11 @@ def _engine(
     start: Start | None,
 ) -> Engine:
     """As the training began, so that it goes on to the same bits; else as asked for, as tuned, or by the rule."""
-    if start and compute.execution == AUTO and {start.how["training"], start.how["testing"]} <= set(EXECUTIONS):
+    if start and compute.backend == AUTO and {start.how["training"], start.how["testing"]} <= set(BACKENDS):
         chunks = [compute.task_chunk or start.how[name] for name in ("training_chunk", "testing_chunk")]
         return Engine(learner, start.how["training"], start.how["testing"], chunks[0], chunks[1], compute.ranks)
-    training, testing = (compute.execution, compute.execution)
-    if compute.tuned and compute.execution == AUTO:
+    training, testing = (compute.backend, compute.backend)
+    if compute.tuned and compute.backend == AUTO:
         training, testing = compute.tuned
         for purpose, name in (("training", training), ("testing", testing)):
             if name != by_rule(compute.device):

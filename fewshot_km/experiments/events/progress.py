@@ -80,8 +80,8 @@ class GridDisplay:
         self._say(cell, f"compiling the training step, up to {duration(seconds)}; it is kept for later runs")
 
     def chosen(self, cell: Cell, purpose: str, choice: "Choice") -> None:
-        """One line that stays: the execution that is used, and why."""
-        self._say(cell, f"{purpose} by '{choice.execution}': {choice.why}")
+        """One line that stays: the backend that is used, and why."""
+        self._say(cell, f"{purpose} by '{choice.backend}': {choice.why}")
 
     def trained(self, cell: Cell, progress: Iteration) -> None:
         """Advance the bar; without a terminal, a line every ten seconds."""

@@ -113,8 +113,8 @@ def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
             train_steps=config.inner.train_steps,
             test_steps=config.inner.test_steps,
             ranks=ALONE,
-            training=workplace.way.execution,
-            testing=workplace.way.execution,
+            training=workplace.way.backend,
+            testing=workplace.way.backend,
             task_chunk=workplace.way.task_chunk,
         )
 

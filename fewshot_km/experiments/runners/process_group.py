@@ -104,7 +104,7 @@ class Team:
 
     def tell(self, config: CellConfig, compute: Compute, start: Start | None) -> None:
         """Let the others run the same cell."""
-        how = {name: getattr(compute, name) for name in ("execution", "tuned", "task_chunk", "tf32")}
+        how = {name: getattr(compute, name) for name in ("backend", "tuned", "task_chunk", "tf32")}
         self.ranks.from_first((config.model_dump(mode="json"), how, start))
 
     def dismiss(self) -> None:

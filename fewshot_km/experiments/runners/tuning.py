@@ -1,4 +1,4 @@
-"""What `fewshot-km tune` found: which execution is the fastest for each task and learner of a grid, on this machine.
+"""What `fewshot-km tune` found: which backend is the fastest for each task and learner of a grid, on this machine.
 
 It stands in results/<grid>/tuning.json, where the user sees it and can delete it; `run` follows it. Nothing else that a
 clock has measured decides how a cell is computed.
@@ -12,7 +12,7 @@ from typing import Annotated
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from fewshot_km.accel.choice import by_rule, check_execution, choose_engine
+from fewshot_km.accel.choice import by_rule, check_backend, choose_engine
 from fewshot_km.accel.timing import fastest, measure_in_turns
 from fewshot_km.data import Dataset
 from fewshot_km.data.storage import write_text
@@ -27,22 +27,22 @@ FILE = "tuning.json"
 
 def _known(name: str) -> str:
     try:
-        check_execution(name)
+        check_backend(name)
     except ConfigError as error:
         raise ValueError(str(error)) from None
     return name
 
 
-ExecutionName = Annotated[str, AfterValidator(_known)]
+BackendName = Annotated[str, AfterValidator(_known)]
 
 
 class TunedCell(BaseModel):
-    """The executions for one task and learner, and the median seconds per meta-batch of all that were measured."""
+    """The backends for one task and learner, and the median seconds per meta-batch of all that were measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    training: ExecutionName
-    testing: ExecutionName
+    training: BackendName
+    testing: BackendName
     training_seconds: dict[str, float]
     testing_seconds: dict[str, float]
 
@@ -57,7 +57,7 @@ class Tuning(BaseModel):
     threads: int = 0
     cells: dict[str, TunedCell] = {}
 
-    def executions(self, cell: Cell, device: torch.device) -> tuple[str, str] | None:
+    def backends(self, cell: Cell, device: torch.device) -> tuple[str, str] | None:
         """For training and testing; None where the cell was not measured, or on another kind of device."""
         found = self.cells.get(f"{cell.task}/{cell.learner}")
         return (found.training, found.testing) if found and self.device == device.type else None
@@ -90,9 +90,9 @@ def tune_cell(
     rounds: int,
     warn: Callable[[str], None],
 ) -> TunedCell:
-    """Measure executions on what one of so many processes does for a meta-batch of a cell.
+    """Measure backends on what one of so many processes does for a meta-batch of a cell.
 
-    `warn` hears which executions cannot run the learner. Raises whatever the learner raises under every execution.
+    `warn` hears which backends cannot run the learner. Raises whatever the learner raises under every backend.
     """
     config = cell.config
     learner, streams = make_learner(config, dataset), make_streams(config, dataset, device)

@@ -36,12 +36,12 @@ class Cluster:
 class Way:
     """How cells are run, which is not part of what they are.
 
-    execution, task_chunk, tf32  see `Compute`
+    backend, task_chunk, tf32  see `Compute`
     checkpoint_seconds  between checkpoints
     retry_failed        whether cells that failed are tried again
     """
 
-    execution: str = AUTO
+    backend: str = AUTO
     task_chunk: int | None = None
     tf32: bool = False
     checkpoint_seconds: float = PERIOD_SECONDS

@@ -67,7 +67,7 @@ class Libraries(TypedDict):
     torch: str
 
 
-class Executions(TypedDict):
+class Backends(TypedDict):
     """How tasks were run."""
 
     training: str
@@ -84,7 +84,7 @@ class Environment(TypedDict):
     device: str
     libraries: Libraries
     tf32: NotRequired[bool]
-    executions: NotRequired[Executions]
+    backends: NotRequired[Backends]
 
 
 Files = TypedDict(

@@ -194,5 +194,5 @@ def test_a_third_derivative_is_refused_not_wrong() -> None:
     y = ConvNormRelu()(x, weight, conv, norm)
     (first,) = torch.autograd.grad((y**3).sum(), weight, create_graph=True)
     (second,) = torch.autograd.grad((first**2).sum(), weight, create_graph=True)
-    with pytest.raises(NotImplementedError, match="choose the execution 'plain'"):
+    with pytest.raises(NotImplementedError, match="choose the backend 'plain'"):
         torch.autograd.grad(second.sum(), weight)

@@ -84,5 +84,5 @@ def test_a_third_derivative_is_refused_not_wrong() -> None:
     weight, inner, outer = inputs_of((4, 3, 3, 3))
     (first,) = torch.autograd.grad((modulated(weight, inner, outer) ** 3).sum(), inner, create_graph=True)
     (second,) = torch.autograd.grad((first**2).sum(), inner, create_graph=True)
-    with pytest.raises(NotImplementedError, match="choose the execution 'plain'"):
+    with pytest.raises(NotImplementedError, match="choose the backend 'plain'"):
         torch.autograd.grad(second.sum(), inner)

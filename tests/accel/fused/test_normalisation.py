@@ -131,7 +131,7 @@ def test_a_third_derivative_is_refused_not_wrong() -> None:
     x, weight, bias = numbers(3, 2, 4, 4), numbers(2, seed=1), numbers(2, seed=2)
     (first,) = torch.autograd.grad((relu(x, weight, bias) ** 3).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad((first**2).sum(), x, create_graph=True)
-    with pytest.raises(NotImplementedError, match="choose the execution 'plain'"):
+    with pytest.raises(NotImplementedError, match="choose the backend 'plain'"):
         torch.autograd.grad(second.sum(), x)
 
 

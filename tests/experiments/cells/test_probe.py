@@ -40,7 +40,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CellConfig]:
 
 @pytest.fixture(scope="module")
 def results(glyphs: Dataset, configs: dict[str, CellConfig]) -> dict[str, CellResult]:
-    compute = Compute(CPU, execution="plain")
+    compute = Compute(CPU, backend="plain")
     return {name: run_cell(config, glyphs, compute, Silent(), KeepsNothing()) for name, config in configs.items()}
 
 

@@ -17,7 +17,7 @@ from tests.support.command_line import fewshot_km
 from tests.support.made_up_results import LONG_GRID, results, write_grid
 
 RUN_BENCHMARKS = Path(__file__).resolve().parents[3] / "run_benchmarks.py"
-RUN = ("run", "small.toml", "--execution", "plain")
+RUN = ("run", "small.toml", "--backend", "plain")
 
 pytestmark = pytest.mark.slow
 

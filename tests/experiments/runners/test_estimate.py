@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.support.command_line import run, said
 from tests.support.made_up_results import SMALL_GRID, write_grid
 
-RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
+RUN = ("run", "small.toml", "--backend", "plain", "--devices", 1)
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from tests.experiments.test_survival import until
 from tests.support.command_line import run, said, start, started
 from tests.support.made_up_results import LONG_GRID, SMALL_GRID, results, write_grid
 
-RUN = ("run", "small.toml", "--execution", "plain", "--devices", 1)
+RUN = ("run", "small.toml", "--backend", "plain", "--devices", 1)
 
 pytestmark = pytest.mark.slow
 

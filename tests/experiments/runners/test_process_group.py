@@ -22,7 +22,7 @@ from tests.experiments.test_survival import kept, until
 from tests.support.command_line import ROOT, run, said, started
 from tests.support.made_up_results import SMALL_GRID, results, write_grid
 
-RUN = ("run", "small.toml", "--execution", "plain")
+RUN = ("run", "small.toml", "--backend", "plain")
 ONE_LEARNER = SMALL_GRID.replace(', { name = "km-maml", norm_affine = "bias" }', "")
 ONE_CELL = ONE_LEARNER.replace("seeds = [0, 1]", "seeds = [0]")
 LONG_CELL = ONE_CELL.replace("iterations = 4", "iterations = 60").replace("every = 2", "every = 30")
@@ -110,13 +110,13 @@ def kill_a_rank_amid_training(process: BaseProcess, folder: Path) -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("execution", ["auto", "vmap", pytest.param("compiled", marks=needs_time)])
+@pytest.mark.parametrize("backend", ["auto", "vmap", pytest.param("compiled", marks=needs_time)])
 def test_a_killed_rank_costs_nothing_but_time(
-    tmp_path: Path, execution: str, once: Callable[[str, Callable[[Path], object]], Path]
+    tmp_path: Path, backend: str, once: Callable[[str, Callable[[Path], object]], Path]
 ) -> None:
     """Killed amid a start and twice amid training; the same bytes as without."""
-    command = ("run", "small.toml", "--execution", execution, "--devices", 2, "--checkpoint-every", 0)
-    tiny = LONG_CELL.replace("filters = 8", "filters = 1") if execution == "compiled" else LONG_CELL
+    command = ("run", "small.toml", "--backend", backend, "--devices", 2, "--checkpoint-every", 0)
+    tiny = LONG_CELL.replace("filters = 8", "filters = 1") if backend == "compiled" else LONG_CELL
 
     def undisturbed(folder: Path) -> None:
         write_grid(folder, tiny)
@@ -139,7 +139,7 @@ def test_a_killed_rank_costs_nothing_but_time(
         assert process.exitcode == 0, said(tmp_path)
     assert not list(tmp_path.rglob("*failed*"))
     assert "Traceback" not in said(tmp_path)
-    assert results(tmp_path / "results") == results(once(f"killed {execution}", undisturbed) / "results")
+    assert results(tmp_path / "results") == results(once(f"killed {backend}", undisturbed) / "results")
 
 
 @needs_proc

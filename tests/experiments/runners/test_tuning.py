@@ -24,7 +24,7 @@ def test_run_follows_what_tune_has_written(tmp_path: Path, monkeypatch: pytest.M
     tuning = read_tuning(path.parent)
     (measured,) = tuning.cells.values()
     assert list(tuning.cells) == ["glyphs-5w1s/maml"]
-    assert set(measured.training_seconds) == set(measured.testing_seconds) == {"plain", "loop", "vmap"}
+    assert set(measured.training_seconds) == set(measured.testing_seconds) == {"plain", "fused", "vmap"}
     assert "results/small/tuning.json; `run` follows it until it is deleted" in done.stdout
 
     changed = json.loads(path.read_text())
@@ -37,17 +37,17 @@ def test_run_follows_what_tune_has_written(tmp_path: Path, monkeypatch: pytest.M
         learner: json.loads((path.parent / f"glyphs-5w1s/{learner}/seed0/record.json").read_text())
         for learner in ("maml", "km-maml")
     }
-    executions = {name: record["environment"]["executions"] for name, record in used.items()}
-    assert (executions["maml"]["training"], executions["maml"]["testing"]) == ("vmap", "plain")
-    assert (executions["km-maml"]["training"], executions["km-maml"]["testing"]) == ("loop", "loop")
+    backends = {name: record["environment"]["backends"] for name, record in used.items()}
+    assert (backends["maml"]["training"], backends["maml"]["testing"]) == ("vmap", "plain")
+    assert (backends["km-maml"]["training"], backends["km-maml"]["testing"]) == ("fused", "fused")
 
 
 def test_another_device_is_not_followed(tmp_path: Path) -> None:
     cell = small_grid(tmp_path).cells[0]
     tuned = {"training": "vmap", "testing": "vmap", "training_seconds": {}, "testing_seconds": {}}
     tuning = Tuning.model_validate({"device": "cuda", "cells": {"glyphs-5w1s/maml": tuned}})
-    assert tuning.executions(cell, torch.device("cuda:1")) == ("vmap", "vmap")
-    assert tuning.executions(cell, torch.device("cpu")) is None
+    assert tuning.backends(cell, torch.device("cuda:1")) == ("vmap", "vmap")
+    assert tuning.backends(cell, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_another_device_is_not_followed(tmp_path: Path) -> None:
     [
         ("{", "damaged"),
         ("[" * 10_000, "damaged"),
-        ('{"cells": {"a/b": {"training": "fast"}}}', "unknown execution 'fast'"),
+        ('{"cells": {"a/b": {"training": "fast"}}}', "unknown backend 'fast'"),
         ('{"speed": 1}', "damaged"),
     ],
 )

@@ -33,7 +33,7 @@ def test_an_edited_helper_makes_other_cells_and_its_plugin_is_named(tmp_path: Pa
     (tmp_path / "late.py").write_text("")
     write_grid(tmp_path, TEXT.replace("seeds = [0, 1]", "seeds = [0]").replace("iterations = 4", "iterations = 1"))
     command = ("small.toml", "--plugin", "helped.py")
-    first = fewshot_km("run", *command, "--execution", "plain", "--devices", 1, folder=tmp_path)
+    first = fewshot_km("run", *command, "--backend", "plain", "--devices", 1, folder=tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stderr.count("the plug-in of learner 'helped' loaded late.py only while it ran: an edit of that") == 1
 
