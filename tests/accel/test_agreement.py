@@ -127,6 +127,7 @@ CHANGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.slow
 def test_another_formula_of_the_modulator_is_followed_by_all(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = gradients(one_block, "km-maml", compiled=False)
     agrees.cache_clear()
@@ -158,6 +159,7 @@ def leaky(
 
 
 @pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.slow
 def test_another_formula_of_the_block_is_followed_by_all(pool: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = gradients(lambda: blocks(pool), "maml", compiled=False)
     agrees.cache_clear()

@@ -23,6 +23,7 @@ from tests.support.networks_under_test import SMALL_NETWORKS, PaperNetwork
     [("strided", "first", 2), ("strided", "second", 2), ("pooled", "second", 1), ("group", "second", 1)],
 )
 @pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.slow
 def test_the_traced_program_is_the_plain_loop(name: str, network: str, order: str, steps: int) -> None:
     learner, meta = make(name, SMALL_NETWORKS[network], order)
     episode = episodes(SMALL_NETWORKS[network])

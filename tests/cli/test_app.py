@@ -32,7 +32,7 @@ from tests.support.made_up_results import SMALL_GRID, results, store_result, wri
 
 InProcess = Callable[..., Any]
 RUN_BENCHMARKS = Path(__file__).resolve().parents[2] / "run_benchmarks.py"
-FIRST_ORDER_MAML = Path(__file__).with_name("first_order_maml.py")
+FIRST_ORDER_MAML = Path(__file__).parents[1] / "support" / "first_order_maml.py"
 
 
 def as_a_user_does(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -184,6 +184,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_build_the_same_bank_at_once_leave_one_whole_bank(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "bank.npy"
     command = [sys.executable, "-c", WRITER, str(path)]

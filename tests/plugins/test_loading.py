@@ -11,7 +11,7 @@ from fewshot_km.errors import PluginError
 from fewshot_km.learners import LEARNERS
 from fewshot_km.plugins.loading import load_entry_points, load_plugin
 
-FIRST_ORDER_MAML = Path(__file__).with_name("first_order_maml.py")
+FIRST_ORDER_MAML = Path(__file__).parents[1] / "support" / "first_order_maml.py"
 
 
 @pytest.fixture(autouse=True)

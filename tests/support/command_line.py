@@ -14,9 +14,20 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(
-    ["fewshot_km.cli.app", "fewshot_km.cli.running", "scipy.stats"]
-)  # seconds of imports are not paid for each life
+FORKSERVER.set_forkserver_preload(  # seconds of imports are not paid for each life
+    [
+        "fewshot_km.cli.app",
+        "fewshot_km.cli.running",
+        "fewshot_km.training.checkpoint",
+        "fewshot_km.learners.km_maml",
+        "fewshot_km.models.conv4",
+        "fewshot_km.reports.results_frame",
+        "fewshot_km.reports.report",
+        "pandas.io.formats.csvs",
+        "safetensors.torch",
+        "scipy.stats",
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -338,6 +338,7 @@ def test_a_flipped_bit_in_a_member_of_a_zip_names_the_member(tmp_path: Path, met
     assert open_tree(path).read_one("c.png") == b"c"
 
 
+@pytest.mark.slow
 def test_a_zip_of_more_members_than_its_short_count_can_say(tmp_path: Path) -> None:
     names = [f"{i:05d}" for i in range(0x10000 + 5)]
     path = ARCHIVES["zip, stored"](tmp_path, dict.fromkeys(names, b""))

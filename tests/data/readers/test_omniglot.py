@@ -492,6 +492,7 @@ def test_counts_are_the_published_ones(real_omniglot: Path) -> None:
         ("omniglot-vinyals", {"train": (4112, 1), "val": (688, 1), "test": (1692, 1)}),
     ],
 )
+@pytest.mark.slow
 def test_splits_cover_all_characters_and_share_none(
     real_omniglot: Path, name: str, shapes: dict[str, tuple[int, int]]
 ) -> None:
