@@ -19,7 +19,9 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the G
 
 GROWTH = """
 import json, sys, torch
-from fewshot_km.training import Engine, OuterLoop, TrainingState, evaluate, meta_train
+from fewshot_km.training.engine import Engine
+from fewshot_km.training.evaluation import evaluate
+from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
 from fewshot_km.training.memory import keep_freed_memory
 from fewshot_km.learners import InnerLoop, build_learner
 from tests.support.noise import noise_sampler

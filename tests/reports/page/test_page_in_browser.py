@@ -384,7 +384,7 @@ def test_a_link_opens_its_cell(page: Chrome) -> None:
 
 def test_without_scripts_everything_can_be_read(page: Chrome) -> None:
     address = page.current_url
-    page.execute_cdp_cmd("Emulation.setScriptBackendDisabled", {"value": True})
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         page.get("about:blank")
         page.get(address + "#cell/glyphs-5w1s/anil/seed1")
@@ -395,4 +395,4 @@ def test_without_scripts_everything_can_be_read(page: Chrome) -> None:
         assert not one(page, "[data-controls]").is_displayed()
         assert len(all_of(one(page, ".viewer"), ".sign")) == 25 * 3
     finally:
-        page.execute_cdp_cmd("Emulation.setScriptBackendDisabled", {"value": False})
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
