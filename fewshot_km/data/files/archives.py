@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from fewshot_km.data.files.file_names import original_name
 from fewshot_km.data.files.impostors import HEAD, describe_impostor
+from fewshot_km.data.files.names import original_name
 from fewshot_km.data.files.trees import IMAGE_LIMIT, FileTree, FolderTree, limited, ordered, words
 from fewshot_km.errors import DataError
 
@@ -29,7 +29,6 @@ class ArchiveTree(FileTree):
     """Files inside of an archive. Hostile archives are refused: see the limits above, and `_check_member`."""
 
     def fingerprint(self) -> list[object]:
-        """See FileTree."""
         status = self.path.stat()
         return [str(self.path.resolve()), status.st_size, status.st_mtime_ns]
 
@@ -84,7 +83,6 @@ class ZipTree(ArchiveTree):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """See FileTree."""
         with self._reading(), zipfile.ZipFile(self.path) as archive:
             files = self._files(archive)
             names = ordered(self.path, files)
@@ -118,7 +116,6 @@ class ZipTree(ArchiveTree):
             raise ValueError(f"{members:,} members are left of {announced:,}")
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
-        """See FileTree."""
         with self._reading(), zipfile.ZipFile(self.path) as archive:
             files = self._files(archive)
             for name in sorted(names, key=lambda name: files[name].header_offset):
@@ -128,7 +125,6 @@ class ZipTree(ArchiveTree):
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """See FileTree."""
         with self._reading(name), zipfile.ZipFile(self.path) as zip_, self._open(zip_, self._files(zip_)[name]) as file:
             yield file
 
@@ -145,7 +141,6 @@ class TarTree(ArchiveTree):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """See FileTree."""
         names: set[str] = set()
         with self._reading(), self._open() as archive:
             members = 0
@@ -171,7 +166,6 @@ class TarTree(ArchiveTree):
             self._check_total(file.tell(), members)
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
-        """See FileTree."""
         wanted = set(names)
         with self._reading(), self._open() as archive:
             for info in _members(archive):
@@ -190,7 +184,6 @@ class TarTree(ArchiveTree):
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """See FileTree."""
         with self._reading(name), self._open() as archive:
             for info in _members(archive):
                 if self._check_member(info.name, True, ()) == name:
