@@ -2,9 +2,7 @@
 
 import hashlib
 import io
-import json
 import lzma
-import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -14,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_km.data.bank import ImageBank
+from fewshot_km.data.cache import Prepared, prepare, write_bank
 from fewshot_km.data.dataset import DATASETS, Dataset
 from fewshot_km.data.splits import make_splits, read_class_lists
-from fewshot_km.data.storage import CACHE_ROOT_VARIABLE, cache_root
 from fewshot_km.errors import DataError
-from fewshot_km.foreign_text import one_line
 
-GLYPHS_VERSION = 1  # a change of any pixel makes another version: numbers of two versions are not comparable
+VERSION = 1  # a change of any pixel makes another version: numbers of two versions are not comparable
 OUTLINES = "glyph_outlines.npz.xz"  # beside this file, as tools/glyph_outlines.py writes it
 DRAWINGS = 20  # per class, as in Omniglot
 SIDE = 28  # pixels, as Omniglot is used in the papers
@@ -43,33 +40,16 @@ def glyphs(data_root: Path) -> Dataset:  # noqa: ARG001 - nothing is fetched
     Raises DataError where the cache cannot be written.
     """
     lists = read_class_lists("glyphs")
-    bank = cached_bank([name for names in lists.values() for name in names])
+    names = [name for names in lists.values() for name in names]
+    bank = prepare("glyphs", f"glyphs {VERSION}: {names}", [], lambda: Prepared(draw_bank(names), lists, "")).bank
     return Dataset("glyphs", bank, make_splits(bank, {split: [[n] for n in names] for split, names in lists.items()}))
 
 
-def cached_bank(names: Sequence[str]) -> ImageBank:
-    """The bank of these classes: from the cache, else drawn and put there."""
-    key = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
-    path = cache_root() / f"glyphs-v{GLYPHS_VERSION}-{key}.npy"
-    bank = ImageBank.open(path)
-    if bank is None:
-        what = f"drawing the data set 'glyphs' ({len(names)} letters), once: kept as {path}"
-        print(one_line(what), file=sys.stderr)
-        bank = draw_bank(names)
-        try:
-            bank.save(path)
-        except OSError as error:
-            raise DataError(
-                f"cannot keep the data set 'glyphs' in {path.parent}: {error.strerror or error}; "
-                f"name a folder that can be written with {CACHE_ROOT_VARIABLE}"
-            ) from error
-    return ImageBank.open(path) or bank
-
-
 def draw_bank(names: Sequence[str]) -> ImageBank:
-    """Draw the named classes; the pictures of a class depend on its name alone."""
+    """Draw the named classes into the cache; the images of a class depend on its name alone."""
     outlines = read_outlines()
-    return ImageBank.from_classes(names, (draw_class(name, outlines) for name in names))
+    images = enumerate(image for name in names for image in draw_class(name, outlines))
+    return write_bank("glyphs", names, [DRAWINGS] * len(names), (1, SIDE, SIDE), images)
 
 
 def draw_class(name: str, outlines: Mapping[str, Sequence[Outline]]) -> npt.NDArray[np.uint8]:
@@ -78,8 +58,8 @@ def draw_class(name: str, outlines: Mapping[str, Sequence[Outline]]) -> npt.NDAr
     if not faces:
         raise DataError(f"'glyphs' has no outline of the class '{name}'")
     # faces are drawn in turn; which of them come twice differs between classes
-    first = int(uniform_numbers(f"glyphs {GLYPHS_VERSION} {name}")[0] * len(faces))
-    numbers = [uniform_numbers(f"glyphs {GLYPHS_VERSION} {name} {i}").tolist() for i in range(DRAWINGS)]
+    first = int(uniform_numbers(f"glyphs {VERSION} {name}")[0] * len(faces))
+    numbers = [uniform_numbers(f"glyphs {VERSION} {name} {i}").tolist() for i in range(DRAWINGS)]
     placed = [jitter(faces[(first + i) % len(faces)], six) for i, (*six, _, _) in enumerate(numbers)]
     filled = change_pen(rasterise(placed), [PENS[int(number * len(PENS))] for *_, number, _ in numbers])
     return shrink(filled)[:, None]

@@ -225,7 +225,7 @@ def test_a_cache_that_cannot_be_written_is_one_clear_error(tmp_path: Path, monke
     blocked.write_text("not a folder")
     monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(blocked))
     with pytest.raises(DataError, match=f"{CACHE_ROOT_VARIABLE}"):
-        glyphs.cached_bank(["georgian_letter_an"])
+        glyphs.glyphs(tmp_path)
 
 
 def test_a_missing_letter_is_a_clear_error() -> None:
