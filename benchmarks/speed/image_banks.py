@@ -37,11 +37,11 @@ from tabulate import tabulate
 from torch import Tensor
 
 from fewshot_km.data import Dataset
-from fewshot_km.data.cache import Prepared, announce, bank_from_files, bank_path, cores, prepare
+from fewshot_km.data.cache import Prepared, announce, bank_path, prepare
 from fewshot_km.data.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.data.files.trees import FolderTree
-from fewshot_km.data.images import ImageForm, image_suffixes
-from fewshot_km.data.layouts.published import class_folders
+from fewshot_km.data.images import ImageForm, bank_from_files, cores
+from fewshot_km.data.layouts.image_files import class_folders
 from fewshot_km.data.storage import CACHE_ROOT_VARIABLE, whole_file
 from fewshot_km.experiments.store.environment import describe_environment
 
@@ -87,7 +87,7 @@ def load(folder: Path) -> Dataset:
     tree = FolderTree(folder)
 
     def build() -> Prepared:
-        classes = class_folders(tree.names, image_suffixes())
+        classes = class_folders(tree.names)
         bank, done = bank_from_files(LABEL, tree, classes, ImageForm(SIZE))
         *train, val, test = sorted(classes)
         return Prepared(bank, {"train": train, "val": [val], "test": [test]}, done)

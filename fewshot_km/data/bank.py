@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_km.data.file_lists import read_file_list
-from fewshot_km.data.storage import whole_file, write_text
+from fewshot_km.data.storage import cache_root, whole_file, write_text
 from fewshot_km.errors import DataError
 from fewshot_km.json_text import parse_json
 
@@ -68,7 +67,11 @@ class ImageBank:
 
     def file_names(self) -> list[str] | None:
         """The image file of each image, in the user's folder or archive; None where that is not known."""
-        return read_file_list(self.file_list, len(self.images))
+        try:
+            names = [] if self.file_list is None else json.loads(self.file_list.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return list(map(str, names)) if isinstance(names, list) and len(names) == len(self.images) else None
 
     def class_index(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """Positions of the named classes; raises DataError that lists those the bank lacks."""
@@ -122,3 +125,12 @@ def content_digest(images: npt.NDArray[np.uint8], names: Sequence[str], starts: 
     for start in range(0, len(images), 4096):  # in pieces: a memory-mapped bank need not fit in memory
         digest.update(np.ascontiguousarray(images[start : start + 4096]).data)
     return digest.hexdigest()
+
+
+def write_file_list(label: str, names: Sequence[str]) -> Path:
+    """Keep the names, in the order of the bank's images, in the cache; the same list is kept once."""
+    text = json.dumps(list(names), ensure_ascii=True)  # file names may be no text that UTF-8 has
+    path = cache_root() / f"{label}-files-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        write_text(path, text)
+    return path

@@ -5,14 +5,11 @@ import json
 import os
 import sys
 import time
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +18,7 @@ from rich.progress import track
 
 from fewshot_km.data.bank import ImageBank, content_digest
 from fewshot_km.data.dataset import Dataset
-from fewshot_km.data.file_lists import write_file_list
 from fewshot_km.data.files.trees import FileTree
-from fewshot_km.data.images import ImageForm, decode_image, describe_damage
 from fewshot_km.data.splits import make_splits
 from fewshot_km.data.storage import (
     CACHE_ROOT_VARIABLE,
@@ -37,15 +32,7 @@ from fewshot_km.errors import DataError
 from fewshot_km.foreign_text import one_line
 from fewshot_km.json_text import parse_json
 
-DAMAGED_SHOWN = 10  # files named in one message
-DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk
 ABANDONED_AFTER_S = 86_400  # a killed process leaves its unfinished bank; a day later nobody builds it any more
-
-T = TypeVar("T")
-K = TypeVar("K")
-
-ClassFiles = Mapping[str, Sequence[str]]
-"""Class name -> names of its image files in a tree, in order."""
 
 
 @dataclass(frozen=True)
@@ -92,62 +79,6 @@ def announce(name: str, prepared: Prepared) -> Dataset:
     views = {split: [[name] for name in names] for split, names in prepared.lists.items()}
     splits = make_splits(prepared.bank, views)
     return Dataset(name, prepared.bank, splits, found=prepared.found, partial=prepared.partial)
-
-
-def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: ImageForm) -> tuple[ImageBank, str]:
-    """Decode the images of all classes, on all cores, into a cached bank: classes by name, images in the order given.
-
-    Returns the bank and what was done, for people. Raises DataError that names the damaged files.
-    """
-    names = sorted(classes)
-    ordered = [file for name in names for file in classes[name]]
-    slots = {file: slot for slot, file in enumerate(ordered)}
-    files = (((slots[file], file), data) for file, data in tree.read(list(slots)))
-    bank, done = bank_from_images(label, str(tree), {name: len(classes[name]) for name in names}, files, form)
-    return replace(bank, file_list=write_file_list(label, ordered)), done
-
-
-def bank_from_images(
-    label: str, where: str, counts: Mapping[str, int], files: Iterable[tuple[tuple[int, str], bytes]], form: ImageForm
-) -> tuple[ImageBank, str]:
-    """Decode image files, each with its position in the bank and its name for people, as bank_from_files does.
-
-    `counts` are the images of each class, in the bank's order; `files` come in any order.
-    """
-    total = sum(counts.values())
-    damaged: list[str] = []
-    widths: set[int] = set()
-    heights: set[int] = set()
-
-    def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[int, int]] | str:
-        try:
-            return decode_image(data, form)
-        except Exception as error:  # Pillow answers damaged bytes with a dozen unrelated types
-            return describe_damage(error, data)
-
-    def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, on odd but readable files; too large ones we refuse ourselves
-            for (slot, file), decoded in in_threads(decode, files):
-                if isinstance(decoded, str):
-                    damaged.append(f"'{file}': {decoded}")
-                    if len(damaged) == DAMAGED_LIMIT:
-                        break
-                else:
-                    image, (width, height) = decoded
-                    widths.add(width)
-                    heights.add(height)
-                    yield slot, image
-        if damaged:
-            count = f"{len(damaged)}{' or more' if len(damaged) == DAMAGED_LIMIT else ''} of {total:,} images"
-            shown = "; ".join(sorted(damaged)[:DAMAGED_SHOWN]) + ("; ..." if len(damaged) > DAMAGED_SHOWN else "")
-            raise DataError(f"{where}: {count} cannot be read: {shown}. Replace or remove them")
-
-    bank = write_bank(label, list(counts), list(counts.values()), form.shape, images())
-    smallest, largest = f"{min(widths)}x{min(heights)}", f"{max(widths)}x{max(heights)}"
-    sizes = smallest if smallest == largest else f"{smallest} to {largest}"
-    brought = "" if sizes == f"{form.size}x{form.size}" else f", brought to {form.size}x{form.size}"
-    return bank, f"{total:,} images of {sizes}{brought}"
 
 
 def write_bank(
@@ -225,11 +156,6 @@ def bank_path(label: str, digest: str) -> Path:
     return cache_root() / f"{label}-{digest[:16]}.npy"
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _open_cached(label: str, digest: str) -> ImageBank | None:
     bank = ImageBank.open(bank_path(label, digest))
     return bank if bank is not None and bank.digest == digest else None
@@ -266,16 +192,3 @@ def _remove_abandoned(folder: Path) -> None:
         with suppress(OSError):  # another process may remove it first
             if time.time() - part.stat().st_mtime > ABANDONED_AFTER_S:
                 part.unlink()
-
-
-def in_threads(work: Callable[[bytes], T], items: Iterable[tuple[K, bytes]]) -> Iterator[tuple[K, T]]:
-    """Yield key and work(data) in the items' order, few of them in memory at once; Pillow decodes without the GIL."""
-    with ThreadPoolExecutor(cores()) as pool:
-        waiting: deque[tuple[K, Future[T]]] = deque()
-        for key, data in items:
-            waiting.append((key, pool.submit(work, data)))
-            if len(waiting) > 8 * cores():  # enough that no thread waits for the reader
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for key, future in waiting:
-            yield key, future.result()

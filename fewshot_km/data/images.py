@@ -1,18 +1,37 @@
-"""One image file, of whatever format, to the pixels of a bank."""
+"""Image files, of whatever format, to the pixels of a bank."""
 
 import io
-from dataclasses import dataclass
-from typing import Literal
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fewshot_km.data.bank import ImageBank, write_file_list
+from fewshot_km.data.cache import write_bank
 from fewshot_km.data.files.impostors import name_impostor
+from fewshot_km.data.files.names import ending
+from fewshot_km.data.files.trees import FileTree
+from fewshot_km.errors import DataError
 
 PIXELS_LIMIT = 1 << 27  # in one image: 134 million, more than any camera's, and half a gigabyte when decoded
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 # those that pictures come in: of Pillow's others some call programs (EPS), some hold no pictures (HDF5), all are rare
+DAMAGED_SHOWN = 10  # files named in one message
+DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+ClassFiles = Mapping[str, Sequence[str]]
+"""Class name -> names of its image files in a tree, in order."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +58,15 @@ class ImageForm:
         return f"{self.size}x{self.size}, {self.channels} channels, {self.fit}{', upright' if self.upright else ''}"
 
 
+@lru_cache
 def image_suffixes() -> frozenset[str]:
     """Endings of file names, lower case, of the formats that are read here."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+
+
+def images_among(names: Iterable[str]) -> list[str]:
+    """The names that end as image files do."""
+    return [name for name in names if ending(name) in image_suffixes()]
 
 
 def decode_image(data: bytes, form: ImageForm) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
@@ -99,3 +124,77 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
         opaque.alpha_composite(image.convert("RGBA"))
         image = opaque.convert("RGB")
     return image.convert(mode)
+
+
+def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: ImageForm) -> tuple[ImageBank, str]:
+    """Decode the images of all classes, on all cores, into a cached bank: classes by name, images in the order given.
+
+    Returns the bank and what was done, for people. Raises DataError that names the damaged files.
+    """
+    names = sorted(classes)
+    ordered = [file for name in names for file in classes[name]]
+    slots = {file: slot for slot, file in enumerate(ordered)}
+    files = (((slots[file], file), data) for file, data in tree.read(list(slots)))
+    bank, done = bank_from_images(label, str(tree), {name: len(classes[name]) for name in names}, files, form)
+    return replace(bank, file_list=write_file_list(label, ordered)), done
+
+
+def bank_from_images(
+    label: str, where: str, counts: Mapping[str, int], files: Iterable[tuple[tuple[int, str], bytes]], form: ImageForm
+) -> tuple[ImageBank, str]:
+    """Decode image files, each with its position in the bank and its name for people, as bank_from_files does.
+
+    `counts` are the images of each class, in the bank's order; `files` come in any order.
+    """
+    total = sum(counts.values())
+    damaged: list[str] = []
+    widths: set[int] = set()
+    heights: set[int] = set()
+
+    def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[int, int]] | str:
+        try:
+            return decode_image(data, form)
+        except Exception as error:  # Pillow answers damaged bytes with a dozen unrelated types
+            return describe_damage(error, data)
+
+    def images() -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on odd but readable files; too large ones we refuse ourselves
+            for (slot, file), decoded in in_threads(decode, files):
+                if isinstance(decoded, str):
+                    damaged.append(f"'{file}': {decoded}")
+                    if len(damaged) == DAMAGED_LIMIT:
+                        break
+                else:
+                    image, (width, height) = decoded
+                    widths.add(width)
+                    heights.add(height)
+                    yield slot, image
+        if damaged:
+            count = f"{len(damaged)}{' or more' if len(damaged) == DAMAGED_LIMIT else ''} of {total:,} images"
+            shown = "; ".join(sorted(damaged)[:DAMAGED_SHOWN]) + ("; ..." if len(damaged) > DAMAGED_SHOWN else "")
+            raise DataError(f"{where}: {count} cannot be read: {shown}. Replace or remove them")
+
+    bank = write_bank(label, list(counts), list(counts.values()), form.shape, images())
+    smallest, largest = f"{min(widths)}x{min(heights)}", f"{max(widths)}x{max(heights)}"
+    sizes = smallest if smallest == largest else f"{smallest} to {largest}"
+    brought = "" if sizes == f"{form.size}x{form.size}" else f", brought to {form.size}x{form.size}"
+    return bank, f"{total:,} images of {sizes}{brought}"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[bytes], T], items: Iterable[tuple[K, bytes]]) -> Iterator[tuple[K, T]]:
+    """Yield key and work(data) in the items' order, few of them in memory at once; Pillow decodes without the GIL."""
+    with ThreadPoolExecutor(cores()) as pool:
+        waiting: deque[tuple[K, Future[T]]] = deque()
+        for key, data in items:
+            waiting.append((key, pool.submit(work, data)))
+            if len(waiting) > 8 * cores():  # enough that no thread waits for the reader
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for key, future in waiting:
+            yield key, future.result()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_km.data.bank import ImageBank
-from fewshot_km.data.files.trees import sort_key
+from fewshot_km.data.files.names import sort_key
 from fewshot_km.errors import DataError, UnknownNameError
 from fewshot_km.wording import counted
 

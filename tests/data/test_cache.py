@@ -20,10 +20,11 @@ import numpy.typing as npt
 import pytest
 
 from fewshot_km.data import cache as bank_cache
+from fewshot_km.data import images as bank_images
 from fewshot_km.data.bank import ImageBank, content_digest
-from fewshot_km.data.cache import Prepared, bank_from_files, bank_path, in_threads, prepare, write_bank
+from fewshot_km.data.cache import Prepared, bank_path, prepare, write_bank
 from fewshot_km.data.files.archives import open_tree
-from fewshot_km.data.images import ImageForm
+from fewshot_km.data.images import ImageForm, bank_from_files, in_threads
 from fewshot_km.data.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.errors import DataError
 from tests.support.made_files import encoded, write
@@ -156,21 +157,21 @@ def test_a_bank_is_mapped_and_opened_again_without_reading_the_files(reader: Rea
 
 def test_all_cores_decode_at_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = threading.Barrier(5)
-    decode = bank_cache.decode_image
+    decode = bank_images.decode_image
 
     def together(data: bytes, form: ImageForm) -> Any:
         at_once.wait(timeout=20)  # breaks where fewer than five threads come here
         return decode(data, form)
 
-    monkeypatch.setattr(bank_cache, "cores", lambda: 5)
-    monkeypatch.setattr(bank_cache, "decode_image", together)
+    monkeypatch.setattr(bank_images, "cores", lambda: 5)
+    monkeypatch.setattr(bank_images, "decode_image", together)
     files = made_files()
     bank, _ = bank_from_files("made", open_tree(hold(tmp_path, "zip", files)), classes_of(files), FORM)
     assert bank.digest == expected_bank().digest
 
 
 def test_only_few_files_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank_cache, "cores", lambda: 2)
+    monkeypatch.setattr(bank_images, "cores", lambda: 2)
     read: list[int] = []
     files = ((number, b"") for number in range(1000) if read.append(number) is None)  # type: ignore[func-returns-value]
     for done, (number, _) in enumerate(in_threads(len, files), start=1):
@@ -199,7 +200,7 @@ def test_very_many_damaged_images_are_not_all_looked_at_nor_listed(cache: Path, 
     files = {f"a/{number:03d}.png": b"no image" for number in range(300)}
     with pytest.raises(DataError, match="100 or more of 300 images cannot be read") as caught:
         bank_from_files("made", open_tree(hold(tmp_path, "zip", files)), classes_of(files), FORM)
-    assert str(caught.value).count("it is no image") == bank_cache.DAMAGED_SHOWN
+    assert str(caught.value).count("it is no image") == bank_images.DAMAGED_SHOWN
     assert "; ...." in str(caught.value)
     assert listed(cache) == []
 
@@ -354,9 +355,9 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 from fewshot_km.data.bank import ImageBank
-from fewshot_km.data.cache import Prepared, bank_from_files, prepare, write_bank
+from fewshot_km.data.cache import Prepared, prepare, write_bank
 from fewshot_km.data.files.archives import open_tree
-from fewshot_km.data.images import ImageForm
+from fewshot_km.data.images import ImageForm, bank_from_files
 from fewshot_km.errors import DataError
 
 def images(count, pause_at=None):

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fewshot_km.data.files.trees import IMAGE_LIMIT, FileTree, sort_key
+from fewshot_km.data.files.names import sort_key
+from fewshot_km.data.files.trees import IMAGE_LIMIT, FileTree
 
 Files = Mapping[str, bytes]
 

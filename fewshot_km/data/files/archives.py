@@ -1,6 +1,5 @@
 """Zip and tar archives as file trees, and the one way to open a folder or an archive, whatever it is."""
 
-import os
 import stat
 import tarfile
 import zipfile
@@ -10,8 +9,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from fewshot_km.data.files.file_names import original_name
 from fewshot_km.data.files.impostors import HEAD, describe_impostor
+from fewshot_km.data.files.names import original_name
 from fewshot_km.data.files.trees import IMAGE_LIMIT, FileTree, FolderTree, limited, ordered, words
 from fewshot_km.errors import DataError
 
@@ -22,14 +21,12 @@ MEMBERS_LIMIT = 2_000_000  # ImageNet's training images are 1.3 million
 TOTAL_LIMIT = 1 << 40  # bytes unpacked; ImageNet is an eighth of that
 RATIO_LIMIT = 200  # unpacked over packed: pictures are compressed already, empty ones excepted
 RATIO_FLOOR = 1 << 30  # bytes unpacked below which the ratio does not matter
-HEADER_LIMIT = 1 << 20  # bytes of a tar member that is no file: a long name, say
 
 
 class ArchiveTree(FileTree):
     """Files inside of an archive. Hostile archives are refused: see the limits above, and `_check_member`."""
 
     def fingerprint(self) -> list[object]:
-        """See FileTree."""
         status = self.path.stat()
         return [str(self.path.resolve()), status.st_size, status.st_mtime_ns]
 
@@ -84,19 +81,13 @@ class ZipTree(ArchiveTree):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """See FileTree."""
         with self._reading(), zipfile.ZipFile(self.path) as archive:
-            files = self._files(archive)
-            names = ordered(self.path, files)
-            for name in sorted(set(files).difference(names)):
-                archive.open(files[name]).close()  # compares the two places of its name: damage may have hidden it
-        return names
+            return ordered(self.path, self._files(archive))
 
     def _files(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         files: dict[str, zipfile.ZipInfo] = {}
         members = archive.infolist()
         self._check_total(sum(info.file_size for info in members), len(members))
-        self._check_count(archive, len(members))
         for info in members:
             is_known = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
             name = self._check_member(info.filename, is_known and not (info.is_dir() and info.file_size), files)
@@ -104,21 +95,7 @@ class ZipTree(ArchiveTree):
                 files[name] = info
         return files
 
-    def _check_count(self, archive: zipfile.ZipFile, members: int) -> None:
-        """Entries of a damaged directory can hide those that follow, and zipfile does not compare their number."""
-        assert archive.fp is not None
-        longest = 76 + 22 + 0xFFFF  # bytes of all records at the end, the archive's comment too; see PKWARE's APPNOTE
-        archive.fp.seek(max(0, archive.fp.seek(0, os.SEEK_END) - longest))
-        tail = archive.fp.read()
-        end = tail.rindex(b"PK\x05\x06")
-        announced = int.from_bytes(tail[end + 10 : end + 12], "little")
-        if announced == 0xFFFF and tail[end - 76 : end - 72] == b"PK\x06\x06":  # a longer record with a longer count
-            announced = int.from_bytes(tail[end - 44 : end - 36], "little")
-        if announced not in (members, members % 0x10000):  # some programs write no longer record, and count round
-            raise ValueError(f"{members:,} members are left of {announced:,}")
-
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
-        """See FileTree."""
         with self._reading(), zipfile.ZipFile(self.path) as archive:
             files = self._files(archive)
             for name in sorted(names, key=lambda name: files[name].header_offset):
@@ -128,7 +105,6 @@ class ZipTree(ArchiveTree):
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """See FileTree."""
         with self._reading(name), zipfile.ZipFile(self.path) as zip_, self._open(zip_, self._files(zip_)[name]) as file:
             yield file
 
@@ -145,7 +121,6 @@ class TarTree(ArchiveTree):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """See FileTree."""
         names: set[str] = set()
         with self._reading(), self._open() as archive:
             members = 0
@@ -158,7 +133,7 @@ class TarTree(ArchiveTree):
         return ordered(self.path, names)
 
     def _open(self) -> tarfile.TarFile:
-        return tarfile.open(self.path, tarinfo=_CarefulTarInfo, encoding="utf-8")  # the default is the system's
+        return tarfile.open(self.path, encoding="utf-8")  # the default is the system's
 
     def _check_end(self, archive: tarfile.TarFile, members: int) -> None:
         """tarfile takes any block that is no header for the end: without one of zeros there, something is missing."""
@@ -171,50 +146,31 @@ class TarTree(ArchiveTree):
             self._check_total(file.tell(), members)
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
-        """See FileTree."""
+        for name, file, size in self._files_of(names):
+            with self._reading(name):
+                content = limited(file, size, limit)
+            yield name, content
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        for _, file, _ in self._files_of([name]):
+            with self._reading(name):
+                yield file
+
+    def _files_of(self, names: Collection[str]) -> Iterator[tuple[str, IO[bytes], int]]:
+        """Yield name, open file and size of the named members, in the order of the archive."""
         wanted = set(names)
         with self._reading(), self._open() as archive:
             for info in _members(archive):
                 name = self._check_member(info.name, True, ())
-                if name not in wanted:
-                    continue
-                with self._reading(name):
+                if name in wanted:
                     file = archive.extractfile(info)
                     assert file is not None  # names holds ordinary files only
-                    content = limited(file, info.size, limit)
-                yield name, content
-                wanted.remove(name)
+                    yield name, file, info.size
+                    wanted.remove(name)
                 if not wanted:
                     return
             raise ValueError(f"'{min(wanted)}' is no longer in it")
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
-        """See FileTree."""
-        with self._reading(name), self._open() as archive:
-            for info in _members(archive):
-                if self._check_member(info.name, True, ()) == name:
-                    file = archive.extractfile(info)
-                    assert file is not None  # names holds ordinary files only
-                    yield file
-                    return
-            raise ValueError("it is no longer in it")
-
-
-class _CarefulTarInfo(tarfile.TarInfo):
-    """Refuses what tarfile would read into memory whatever its size: headers, and the maps of sparse files."""
-
-    def _proc_member(self, archive: Any) -> Any:
-        if self.type == tarfile.XGLTYPE:
-            archive.pax_headers.clear()  # they would add up
-        if self.size < 0 or (self.size > HEADER_LIMIT and not (self.isreg() or self.isdir())):
-            raise ValueError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(archive)  # type: ignore[misc]  # what fromtarfile calls; typeshed leaves it out
-
-    def _refuse_sparse(self, *_: object) -> Any:
-        raise ValueError("it holds a sparse file, whose map may have any length: make it again without --sparse")
-
-    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 def _members(archive: Any) -> Iterator[tarfile.TarInfo]:

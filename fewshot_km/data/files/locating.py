@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fewshot_km.data.files.archives import ArchiveTree, is_archive, open_tree
-from fewshot_km.data.files.file_names import original_name
-from fewshot_km.data.files.trees import FileTree, FolderTree, sort_key
+from fewshot_km.data.files.names import original_name, sort_key
+from fewshot_km.data.files.trees import FileTree, FolderTree
 
 
 def find_trees(
     data_root: Path,
     name: str,
-    belongs: Callable[[str], bool],
+    belongs: Callable[[str], bool] = lambda _: False,
     skip: Callable[[str], bool] = lambda _: False,
     aliases: Sequence[str] = (),
 ) -> list[FileTree]:

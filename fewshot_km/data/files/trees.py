@@ -1,7 +1,6 @@
 """Folders and archives as one thing: files with names, read in memory and never extracted to disk."""
 
 import os
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+from fewshot_km.data.files.impostors import HEAD, describe_impostor
+from fewshot_km.data.files.names import sort_key
 from fewshot_km.errors import DataError
 
 IMAGE_LIMIT = 1 << 28  # bytes of one image file: a camera's raw picture is a quarter of that
@@ -44,6 +45,15 @@ class FileTree(ABC):
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """One file, to be read piece by piece: some are larger than memory. Raises DataError where it cannot be."""
 
+    @contextmanager
+    def open_data(self, name: str) -> Iterator[IO[bytes]]:
+        """As `open`, but raises DataError where the file is what hosts send instead of data."""
+        with self.open(name) as file:
+            if impostor := describe_impostor(file.read(HEAD)):
+                raise DataError(f"{self}: '{name}' {impostor}")
+            file.seek(0)
+            yield file
+
     @abstractmethod
     def fingerprint(self) -> list[object]:
         """Facts that change when the content does, cheap to collect, for one machine only."""
@@ -56,8 +66,11 @@ class FileTree(ABC):
         """The content of one UTF-8 file; raises DataError where it is not there, is something else or far too long."""
         if name not in self.names:
             raise DataError(f"{self}: there is no file '{name}' in it")
+        content = self.read_one(name, TEXT_LIMIT)
+        if impostor := describe_impostor(content):
+            raise DataError(f"{self}: '{name}' {impostor}")
         try:
-            return self.read_one(name, TEXT_LIMIT).decode("utf-8-sig")
+            return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise DataError(f"{self}: '{name}' is not UTF-8 text: {words(error)}") from error
 
@@ -66,7 +79,7 @@ class FileTree(ABC):
 
 
 class FolderTree(FileTree):
-    """Files below a folder; `skip` is given the path of each subfolder and says whether to stay out of it."""
+    """Files below a folder, except in those subfolders for whose path `skip` is true."""
 
     def __init__(self, path: Path, skip: Callable[[str], bool] = lambda _: False) -> None:
         super().__init__(path)
@@ -85,16 +98,13 @@ class FolderTree(FileTree):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """See FileTree."""
         return ordered(self.path, self._files)
 
     @property
     def empty_folders(self) -> tuple[str, ...]:
-        """See FileTree."""
         return tuple(name[:-1] for name in ordered(self.path, [name for name in self._entries if name[-1] == "/"]))
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
-        """See FileTree."""
         for name in names:
             with self._reading(name), (self.path / os.fsdecode(name.encode())).open("rb") as file:
                 content = limited(file, os.fstat(file.fileno()).st_size, limit)
@@ -102,7 +112,6 @@ class FolderTree(FileTree):
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """See FileTree."""
         with self._reading(name), (self.path / os.fsdecode(name.encode())).open("rb") as file:
             yield file
 
@@ -114,23 +123,13 @@ class FolderTree(FileTree):
             raise DataError(f"{self.path / name} cannot be read: {words(error)}") from error
 
     def fingerprint(self) -> list[object]:
-        """See FileTree."""
         self.names  # noqa: B018 - raises for names that no cache can hold
         facts = sorted((name, status.st_size, status.st_mtime_ns) for name, status in self._entries.items())
         return [str(self.path.resolve()), facts]
 
 
-def composed(name: str) -> str:
-    """The composed form of a name, which some file systems take apart."""
-    return unicodedata.normalize("NFC", name)
-
-
-def sort_key(name: str) -> tuple[str, str]:
-    """Orders names alike on all systems: by code points of the composed form, which not every file system keeps."""
-    return composed(name), name
-
-
 def ordered(path: Path, names: Collection[str]) -> tuple[str, ...]:
+    """The names in order, without hidden files; raises DataError, with the tree's path, where one is no UTF-8."""
     kept = [name for name in names if not any(part in _JUNK or part[:1] == "." for part in name.split("/"))]
     for name in kept:
         try:
@@ -138,15 +137,6 @@ def ordered(path: Path, names: Collection[str]) -> tuple[str, ...]:
         except UnicodeEncodeError:
             raise DataError(f"{path}: the file name {name!r} is not valid UTF-8: rename the file") from None
     return tuple(sorted(kept, key=sort_key))
-
-
-def common_folders(paths: Collection[tuple[str, ...]]) -> tuple[str, ...]:
-    """What these folders' paths begin with; but not all of a path that is one of them."""
-    first, last = min(paths, default=()), max(paths, default=())
-    common = 0
-    while common < min(len(first), len(last)) - 1 and first[common] == last[common]:
-        common += 1
-    return first[:common]
 
 
 def _walk(
@@ -191,4 +181,5 @@ def limited(file: IO[bytes], size: int, limit: int) -> bytes:
 
 
 def words(error: Exception) -> str:
+    """What an error says, in one line."""
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

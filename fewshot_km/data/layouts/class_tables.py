@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fewshot_km.data.files.trees import common_folders, composed, sort_key
+from fewshot_km.data.files.names import common_folders, composed, sort_key
 from fewshot_km.errors import DataError, describe_error
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -85,7 +85,7 @@ def _find_columns(text: str, where: str, file_column: str, class_column: str) ->
             seen, lacking = names, missing
     options = " and ".join(f"{kind}_column" for kind in lacking)
     raise DataError(
-        f"{where} needs a first line with the columns file and class; it has {', '.join(seen) or 'none'}. "
+        f"{where} needs a first line with the columns file and class; it has {', '.join(seen)[:200] or 'none'}. "
         f"Name columns that are called otherwise with the option{'s' if len(lacking) > 1 else ''} {options}"
     )
 

@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fewshot_km.data.cache import ClassFiles
-from fewshot_km.data.files.passed_over import few
-from fewshot_km.data.files.trees import common_folders, composed
+from fewshot_km.data.files.names import common_folders, composed, few
+from fewshot_km.data.images import ClassFiles
 from fewshot_km.data.layouts.split_words import split_called, splits_in
 from fewshot_km.data.splits import JOIN_SPLITS, SPLIT_NAMES, ClassLists, advise_validation, check_disjoint
 from fewshot_km.errors import DataError

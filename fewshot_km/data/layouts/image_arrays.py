@@ -7,7 +7,6 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_km.data.files.impostors import open_data
 from fewshot_km.data.files.trees import FileTree
 from fewshot_km.errors import DataError, describe_error
 
@@ -21,7 +20,7 @@ def read_npz(tree: FileTree, name: str, key: str, count: int, size: int) -> Iter
     where the archive is damaged or holds anything else.
     """
     what = f"{tree}: '{name}'"
-    with open_data(tree, name) as file:
+    with tree.open_data(name) as file:
         try:
             with zipfile.ZipFile(file) as archive, _open(archive, f"{key}.npy") as member:
                 _check_header(member, what, count, size)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from fewshot_km.data.cache import ClassFiles
-from fewshot_km.data.files.passed_over import describe_passed_over, ending, few
-from fewshot_km.data.files.trees import FileTree, composed, sort_key
-from fewshot_km.data.images import image_suffixes
+from fewshot_km.data.files.contents import describe_passed_over
+from fewshot_km.data.files.names import composed, ending, few, sort_key
+from fewshot_km.data.files.trees import FileTree
+from fewshot_km.data.images import ClassFiles, images_among
 from fewshot_km.data.layouts.class_tables import FileFinder, classes_of, read_table
 from fewshot_km.data.layouts.folder_layout import Depth, parts_within, read_folders
 from fewshot_km.data.layouts.split_lists import ListFiles, find_list_files, read_class_names, read_list
@@ -145,7 +145,7 @@ def _agreed(tree: FileTree, found: Found, files: ListFiles, choice: Choice) -> F
 def _from_folders(tree: FileTree, choice: Choice, join: bool = False, wanted: Sequence[str] = ()) -> Found:
     images = _images(tree, choice)
     if not any("/" in name for name in images):
-        left = describe_passed_over(tree, [], image_suffixes()).removeprefix("passed over: ")
+        left = describe_passed_over(tree, []).removeprefix("passed over: ")
         raise DataError(f"{tree} holds no folders with images: {_advise_table(tree)}. It has {left or 'nothing in it'}")
     found = read_folders(
         str(tree), images, within=choice.within, depth=choice.depth, join=join, may_lack=choice.may_lack, wanted=wanted
@@ -167,8 +167,7 @@ def _advise_table(tree: FileTree) -> str:
 
 
 def _images(tree: FileTree, choice: Choice) -> list[str]:
-    suffixes = image_suffixes()
-    images = [name for name in tree.names if ending(name) in suffixes and not _is_skipped(name, choice)]
+    images = [name for name in images_among(tree.names) if not _is_skipped(name, choice)]
     if not images and choice.skip:
         raise DataError(f'{tree}: skip = "{choice.skip}" leaves no images')
     return images

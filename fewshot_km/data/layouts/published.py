@@ -1,24 +1,34 @@
-"""Published data sets of image files: is everything there, and in the split where it belongs?"""
+"""Published data sets: found in one of their layouts, checked to be all there, and made into banks."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
+from itertools import chain, zip_longest
+from pathlib import Path
 from typing import TypeVar
 
-from fewshot_km.data.files.trees import sort_key
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_km.data.bank import ImageBank
+from fewshot_km.data.cache import Prepared, announce, prepare, write_bank
+from fewshot_km.data.dataset import Dataset
+from fewshot_km.data.files.contents import describe_places
+from fewshot_km.data.files.locating import place_name
+from fewshot_km.data.files.trees import FileTree
 from fewshot_km.data.splits import SPLIT_NAMES, read_class_lists
 from fewshot_km.errors import DataError
-
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 EXAMPLES = 3  # of what is missing: they tell which part it is, and a hundred names would hide how to mend it
 
 V = TypeVar("V")
 
-SplitFiles = Mapping[str, Mapping[str, Sequence[str]]]
-"""Split name -> class name -> names of its image files, in order."""
+Counts = Mapping[str, Mapping[str, int]]
+"""Split -> class -> number of its images."""
+
+Pixels = Iterable[tuple[str, int, npt.NDArray[np.uint8]]]
+"""Class, position within it, image uint8 [H, W, 3]; in any order."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +36,19 @@ class Published:
     """A data set as it was published.
 
     name             as in grids; its frozen class lists are shipped under this name
-    images_per_class None where classes differ
+    title            as in papers
+    recipe           how files become pixels: change it with the reading, older caches are then left alone
     images           of all classes together
+    images_per_class None where classes differ
+    label            what files in the cache are called; the name by default
     """
 
     name: str
-    images_per_class: int | None
+    title: str
+    recipe: str
     images: int
+    images_per_class: int | None = None
+    label: str = ""
 
     @cached_property
     def lists(self) -> dict[str, list[str]]:
@@ -44,93 +60,143 @@ class Published:
         """Class name -> its split."""
         return {name: split for split, names in self.lists.items() for name in names}
 
-    def is_other_synset(self, folder: str) -> bool:
-        """Whether a folder is named for an ImageNet class that is none of these: a thousand of them are a long walk."""
-        name = folder.rpartition("/")[2]
-        return re.fullmatch("n[0-9]{8}", name) is not None and name not in self.owner
+    def in_splits(self, classes: Mapping[str, V]) -> dict[str, dict[str, V]]:
+        """Put what belongs to each class into its split; unknown classes into "no split", which is refused later."""
+        splits: dict[str, dict[str, V]] = {}
+        for name, value in classes.items():
+            splits.setdefault(self.owner.get(name, "no split"), {})[name] = value
+        return splits
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a published data set, in one of the layouts in which it is given out.
+
+    kind    what was recognised, for people
+    counts  split -> class -> images
+    build   reads all images into a bank; also returns what was done, for people
+    named   whether classes have the names of the frozen lists; otherwise only their numbers can be checked
+    note    what people should know besides
+    altered files that are not the published ones by their checksum
+    """
+
+    kind: str
+    counts: Counts
+    build: Callable[[], tuple[ImageBank, str]]
+    named: bool = True
+    note: str = ""
+    altered: Sequence[str] = ()
+
+
+FindLayout = Callable[[FileTree], Layout | None]
+"""Looks for one kind of layout in a folder or archive; raises DataError where its files are damaged."""
+
+
+def load_published(
+    published: Published,
+    data_root: Path,
+    trees: Sequence[FileTree],
+    layouts: Sequence[FindLayout],
+    allow_partial: bool,
+    advice: str,
+) -> Dataset:
+    """Load the first layout that is found in the trees; says on standard error what it was.
+
+    `advice` says where to get the files and where to put them. Raises DataError where there is no layout, or its files
+    are damaged, incomplete or altered.
+    """
+
+    def read() -> Prepared:
+        for find in layouts:
+            for tree in trees:
+                if layout := find(tree):
+                    partial = _check(published, layout, tree, allow_partial)
+                    bank, done = layout.build()
+                    lists = {split: sorted(layout.counts.get(split, {})) for split in SPLIT_NAMES}
+                    found = f"{layout.kind} in {place_name(tree, data_root)}, {done}"
+                    found += f"; {layout.note}" if layout.note else ""
+                    return Prepared(bank, lists, found, partial)
+        raise DataError(
+            f"{published.title} not found: {describe_places(data_root, trees)}. {advice}; "
+            "--data-root names another data root"
+        )
+
+    recipe = f"{published.recipe}, {published.name}, partial {allow_partial}"
+    return announce(published.name, prepare(published.label or published.name, recipe, trees, read))
+
+
+def _check(published: Published, layout: Layout, tree: FileTree, allow_partial: bool) -> str | None:
+    partial = check_complete(published, layout.counts, f"{tree} ({layout.kind})", allow_partial, layout.named)
+    if partial or not layout.altered:
+        return partial
+    if not allow_partial:
+        raise DataError(
+            f"{tree} has as many images as {published.title}, but these files are not the published ones (their MD5 "
+            f"differs): {', '.join(sorted(layout.altered))}. Run `fewshot-km data fetch {published.name}`, or "
+            f"{_how_to_allow(published)}"
+        )
+    return "not the published files"
 
 
 def check_complete(
-    published: Published, counts: Mapping[str, Mapping[str, int]], where: str, partial: bool
+    published: Published, counts: Counts, where: str, allow_partial: bool, named: bool = True
 ) -> str | None:
-    """Compare what was found, split -> class -> images, with what was published; None where it is all there.
+    """Compare what was found with what was published; returns None where it is all there.
 
-    Otherwise returns "n of m classes, i of j images" where `partial` sets are allowed. Raises DataError with examples
-    of what is missing where they are not, and always for classes that belong elsewhere, or a split left without any.
+    Otherwise returns "n of m classes, i of j images" where a partial set is allowed, and raises DataError with examples
+    of what is missing where it is not. Always raises DataError for classes that belong elsewhere, and for a split
+    without any. Where classes are not `named` as in the frozen lists, their numbers are compared.
     """
-    owner = published.owner
-    strange = [
-        f"{name} of {split}" + (f" (belongs to {owner[name]})" if name in owner else " (unknown)")
-        for split, classes in counts.items()
-        for name in classes
-        if owner.get(name) != split
-    ]
+    lists, owner = published.lists, published.owner
+    strange = [*_misplaced(counts, owner)] if named else [*_impossible(published, counts)]
     if strange:
-        raise DataError(
-            f"{where} is not {published.name}: its class lists are frozen, and these are in the wrong split or not in "
-            f"it at all: {', '.join(strange[:10])}{', ...' if len(strange) > 10 else ''}"
-        )
-    missing = {s: [n for n in names if not counts.get(s, {}).get(n)] for s, names in published.lists.items()}
+        why = "its class lists are frozen, and these are in the wrong split or not in it at all:" if named else "it has"
+        shown = ", ".join(strange[:10]) + (", ..." if len(strange) > 10 else "")
+        raise DataError(f"{where} is not {published.name}: {why} {shown}")
     of_classes = {name: images for classes in counts.values() for name, images in classes.items() if images}
-    total = sum(of_classes.values())
-    short, each = [], published.images_per_class
-    if each:
-        short = [f"{n} has {i} of {each} images" for n, i in sorted(of_classes.items()) if i != each]
-    if total == published.images and not short and not any(missing.values()):
-        return None
-    found = f"{len(of_classes)} of {len(owner)} classes, {total:,} of {published.images:,} images"
-    empty = [split for split in SPLIT_NAMES if len(missing[split]) == len(published.lists[split])]
-    if partial and not empty:
-        return found
+    total, each = sum(of_classes.values()), published.images_per_class
+    missing = {s: [n for n in names if not counts.get(s, {}).get(n)] for s, names in lists.items() if named}
     lacking = [
         f"{split} lacks {name}"
         for names in zip_longest(*missing.values())
         for split, name in zip(missing, names, strict=True)
         if name
     ]
-    shown = ", ".join([*lacking, *short][:EXAMPLES])
-    raise DataError(
-        f"{where} holds {found} of {published.name}. Complete it"
-        + (
-            f"; without any class of {' and '.join(empty)} it cannot be used"
-            if empty
-            else f", or {how_to_allow(published)}"
-        )
-        + (f". For example, {shown}" if shown else "")
-    )
-
-
-def check_numbers(
-    published: Published, counts: Mapping[str, Mapping[str, int]], where: str, partial: bool
-) -> str | None:
-    """As check_complete, of classes that do not have the names of the frozen lists: how many there are must do.
-
-    Always raises DataError where splits share a name, or have more classes than were published, or none.
-    """
-    every = [name for split in SPLIT_NAMES for name in counts[split]]
-    twice = sorted({name for name in every if every.count(name) > 1}) if len(set(every)) < len(every) else []
-    if twice:
-        raise DataError(f"{where} is not {published.name}: splits share {len(twice)} classes, as {twice[0]!r}")
-    wrong = [
-        f"{split} has {len(counts[split])} of {len(published.lists[split])} classes"
-        for split in SPLIT_NAMES
-        if len(counts[split]) != len(published.lists[split])
-    ]
-    impossible = [s for s in SPLIT_NAMES if not 0 < len(counts[s]) <= len(published.lists[s])]
-    total = sum(images for classes in counts.values() for images in classes.values())
-    if not wrong and total == published.images:
+    sizes = {split: len(counts.get(split, {})) for split in SPLIT_NAMES}
+    lacking += [f"{s} has {n} of {len(lists[s])} classes" for s, n in sizes.items() if not named and n != len(lists[s])]
+    lacking += [f"{n} has {i} of {each} images" for n, i in sorted(of_classes.items()) if each and i != each]
+    if total == published.images and not lacking:
         return None
-    classes = sum(map(len, counts.values()))
-    found = f"{classes} of {len(published.owner)} classes, {total:,} of {published.images:,} images"
-    if partial and not impossible and total <= published.images:
+    found = f"{len(of_classes)} of {len(owner)} classes, {total:,} of {published.images:,} images"
+    empty = [split for split in SPLIT_NAMES if not any(counts.get(split, {}).values())]
+    if allow_partial and not empty:
         return found
-    advice = "" if impossible else f", or {how_to_allow(published)}"
-    shown = f": {', '.join(wrong)}" if wrong else ""
-    raise DataError(f"{where} holds {found} of {published.name}{shown}. Fetch all its files again{advice}")
+    mend = f"; without any class of {' and '.join(empty)} it cannot be used" if empty else ""
+    mend = mend or f", or {_how_to_allow(published)}"
+    shown = f". For example, {', '.join(lacking[:EXAMPLES])}" if lacking else ""
+    raise DataError(f"{where} holds {found} of {published.name}. Complete it{mend}{shown}")
 
 
-def how_to_allow(published: Published) -> str:
-    """What to do where something else than the published data set is wanted."""
+def _misplaced(counts: Counts, owner: Mapping[str, str]) -> Iterator[str]:
+    for split, classes in counts.items():
+        for name in classes:
+            if owner.get(name) != split:
+                yield f"{name} of {split} " + (f"(belongs to {owner[name]})" if name in owner else "(unknown)")
+
+
+def _impossible(published: Published, counts: Counts) -> Iterator[str]:
+    for name, times in Counter(chain.from_iterable(counts.values())).items():
+        if times > 1:
+            yield f"class {name!r} in {times} splits"
+    for split, classes in counts.items():
+        if len(classes) > len(published.lists[split]):
+            yield f"{len(classes)} classes in {split}, not {len(published.lists[split])}"
+    total = sum(sum(classes.values()) for classes in counts.values())
+    if total > published.images:
+        yield f"{total:,} images, not {published.images:,}"
+
+
+def _how_to_allow(published: Published) -> str:
     return (
         "allow a partial set, which every result will then say: "
         f'dataset = {{ name = "{published.name}", allow_partial = true }} in a grid, '
@@ -138,63 +204,21 @@ def how_to_allow(published: Published) -> str:
     )
 
 
-def split_folders(names: Sequence[str], suffixes: frozenset[str]) -> SplitFiles | None:
-    """Image files under train/, val/ (or validation/) and test/, each with a folder a class; None where it is not so.
-
-    The three may lie deeper, but all in one folder.
-    """
-    parents: dict[str, dict[str, dict[str, list[str]]]] = {}
-    for name in images_among(names, suffixes):
-        parts = name.split("/")
-        for depth, part in enumerate(parts[:-2]):
-            if part in SPLIT_FOLDERS:
-                classes = parents.setdefault("/".join(parts[:depth]), {}).setdefault(SPLIT_FOLDERS[part], {})
-                classes.setdefault(parts[depth + 1], []).append(name)
-                break
-    complete = [found for found in parents.values() if set(found) == set(SPLIT_NAMES)]
-    return complete[0] if len(complete) == 1 else None
+def all_classes(counts: Mapping[str, Mapping[str, V]]) -> dict[str, V]:
+    """What belongs to each class, of all splits together, by class name."""
+    together = {name: value for classes in counts.values() for name, value in classes.items()}
+    return {name: together[name] for name in sorted(together)}
 
 
-def class_folders(names: Sequence[str], suffixes: frozenset[str]) -> dict[str, list[str]]:
-    """Image files by the name of their folder; where folders elsewhere have the same name, those of the fullest.
-
-    ILSVRC's validation images, 50 a class, often lie in folders named as those of its training images.
-    """
-    folders: dict[str, list[str]] = {}
-    for name in images_among(names, suffixes):
-        if "/" in name:
-            folders.setdefault(name.rpartition("/")[0], []).append(name)
-    classes: dict[str, list[str]] = {}
-    for folder, files in folders.items():
-        name = folder.rpartition("/")[2]
-        classes[name] = max(classes.get(name, []), files, key=len)
-    return classes
+def first_places(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Class -> the place in the bank of its first image, where classes stand in this order."""
+    return dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
 
 
-def in_splits(published: Published, classes: Mapping[str, V]) -> dict[str, dict[str, V]]:
-    """What belongs to each class, by split; that of unknown classes under "no split", for check_complete to refuse."""
-    owner = published.owner
-    splits: dict[str, dict[str, V]] = {}
-    for name, value in classes.items():
-        splits.setdefault(owner.get(name, "no split"), {})[name] = value
-    return splits
-
-
-def images_among(names: Sequence[str], suffixes: frozenset[str]) -> list[str]:
-    """The names that end as image files do."""
-    return [name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
-
-
-def merged(files: SplitFiles) -> dict[str, Sequence[str]]:
-    """All splits' classes together."""
-    return {name: members for classes in files.values() for name, members in classes.items()}
-
-
-def count_images(files: SplitFiles) -> dict[str, dict[str, int]]:
-    """Images of each class of each split."""
-    return {split: {name: len(members) for name, members in classes.items()} for split, classes in files.items()}
-
-
-def class_names(files: SplitFiles) -> dict[str, list[str]]:
-    """The classes of each split, in order."""
-    return {split: sorted(files[split], key=sort_key) for split in SPLIT_NAMES}
+def bank_from_pixels(label: str, counts: Counts, pixels: Pixels, size: int) -> tuple[ImageBank, str]:
+    """Write square images, which need no decoding, into a bank; classes by name. Returns the bank and what was done."""
+    sizes = all_classes(counts)
+    first = first_places(sizes)
+    images = ((first[name] + position, image.transpose(2, 0, 1)) for name, position, image in pixels)
+    bank = write_bank(label, list(sizes), list(sizes.values()), (3, size, size), images)
+    return bank, f"{sum(sizes.values()):,} images of {size}x{size}"

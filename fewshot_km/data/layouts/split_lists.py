@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fewshot_km.data.files.passed_over import ending
-from fewshot_km.data.files.trees import FileTree, composed
+from fewshot_km.data.files.names import composed, ending
+from fewshot_km.data.files.trees import FileTree
 from fewshot_km.data.images import image_suffixes
 from fewshot_km.data.layouts.class_tables import FileFinder, Row, plain_path, read_table
 from fewshot_km.data.layouts.split_words import split_and_rest, split_called

@@ -2,20 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fewshot_km.data.cache import ClassFiles, Prepared, announce, bank_from_files, prepare
+from fewshot_km.data.cache import Prepared, announce, prepare
 from fewshot_km.data.dataset import DATASETS, Dataset
 from fewshot_km.data.files.archives import open_tree
+from fewshot_km.data.files.contents import describe_passed_over
 from fewshot_km.data.files.locating import place_name
-from fewshot_km.data.files.passed_over import describe_passed_over, few
-from fewshot_km.data.images import ImageForm, image_suffixes
+from fewshot_km.data.files.names import few
+from fewshot_km.data.images import ClassFiles, ImageForm, bank_from_files
 from fewshot_km.data.layouts.folder_layout import Depth
-from fewshot_km.data.layouts.masks import pairs_with_masks
 from fewshot_km.data.layouts.own_images import Choice, Found, find_classes
 from fewshot_km.data.splits import (
     SPLIT_NAMES,
@@ -27,6 +28,8 @@ from fewshot_km.data.splits import (
 )
 from fewshot_km.errors import DataError
 from fewshot_km.wording import counted
+
+_ADDED = re.compile(r"(?i)[-_. ]?(mask|masks|seg|segm|segmentation|gt|trimap|annotation|annotated|depth)$")
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -95,7 +98,7 @@ def folder(
             f"{how} in {place_name(tree, data_root)}, {done}",
             ", ".join(f"{name} {len(lists[name])} ({few(lists[name])})" for name in SPLIT_NAMES),
             _describe_masks(used),
-            describe_passed_over(tree, read_files, image_suffixes()),
+            describe_passed_over(tree, read_files),
         ]
         return Prepared(bank, lists, "; ".join(filter(None, about)))
 
@@ -126,3 +129,23 @@ def _describe_masks(classes: ClassFiles) -> str:
         return ""
     image, mask = pairs[0]
     return f"read as images: {counted(len(pairs), 'possible mask')} ({mask} of {image}), which skip can pass over"
+
+
+def pairs_with_masks(images: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of image and mask: of one folder, and of one name but for the ending, or for what is added to masks.
+
+    Of two endings png is the mask's, as masks are stored without loss.
+    """
+    images = list(images)
+    plain: dict[str, list[str]] = {}
+    for name in images:
+        plain.setdefault(name.rpartition(".")[0], []).append(name)
+    pairs = []
+    for stem, alike in plain.items():
+        bare = _ADDED.sub("", stem)
+        if bare != stem and bare in plain:
+            pairs += [(plain[bare][0], mask) for mask in alike]
+        elif len(alike) == 2:
+            image, mask = sorted(alike, key=lambda name: name.lower().endswith(".png"))
+            pairs.append((image, mask))
+    return pairs

@@ -1,50 +1,48 @@
-"""mini-ImageNet in every shape in which people have it; Ravi & Larochelle's classes, 84x84 as in MAML's code."""
+"""mini-ImageNet in every layout in which people have it; Ravi & Larochelle's classes, 84x84 as in MAML's code."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_km.data.cache import Prepared, announce, bank_from_files, prepare
 from fewshot_km.data.dataset import DATASETS, Dataset
-from fewshot_km.data.files.file_names import by_original_name, original_name
-from fewshot_km.data.files.locating import find_trees, place_name
-from fewshot_km.data.files.tree_contents import describe_places
+from fewshot_km.data.files.locating import find_trees
+from fewshot_km.data.files.names import by_original_name, original_name
 from fewshot_km.data.files.trees import FileTree
-from fewshot_km.data.images import ImageForm, image_suffixes
-from fewshot_km.data.layouts.image_tables import CSV_FILES, Tables, by_name, grouped, read_tables
-from fewshot_km.data.layouts.published import (
-    Published,
+from fewshot_km.data.images import ImageForm, images_among
+from fewshot_km.data.layouts.image_files import (
+    CSV_FILES,
     SplitFiles,
-    check_complete,
+    Tables,
+    by_name,
+    by_synset,
     class_folders,
-    class_names,
-    count_images,
-    images_among,
-    merged,
+    grouped,
+    image_layout,
+    is_other_synset,
+    read_tables,
     split_folders,
+    synset_of,
 )
-from fewshot_km.data.layouts.published_pixels import Pixels, prepare_pixels
-from fewshot_km.data.layouts.synsets import by_synset, synset_of
-from fewshot_km.data.layouts.torchmeta_files import FILES as TORCHMETA_FILES
-from fewshot_km.data.layouts.torchmeta_files import count_labelled, find_torchmeta, read_arrays
+from fewshot_km.data.layouts.published import Layout, Published, all_classes, bank_from_pixels, load_published
+from fewshot_km.data.layouts.torchmeta import FILES as HDF5_FILES
+from fewshot_km.data.layouts.torchmeta import find_hdf5_layout
 from fewshot_km.data.pickles import load_pickle
 from fewshot_km.data.splits import SPLIT_NAMES
 from fewshot_km.errors import DataError, describe_error
 
-MINI_IMAGENET = Published("mini-imagenet", 600, 60_000)
 FORM = ImageForm(84)  # MAML's code resizes with Lanczos, the ratio of the sides not kept
-ARRAY = (FORM.size, FORM.size, FORM.channels)  # of one of torchmeta's images
-RECIPE = f"mini-imagenet 2: {FORM}"  # change it with the reading: older caches are then left alone
+MINI_IMAGENET = Published("mini-imagenet", "mini-ImageNet", f"mini-imagenet 2: {FORM}", 60_000, 600)
 
 PICKLES = re.compile(
     r"(?:mini-imagenet-cache-(train|val|validation|test)|miniImageNet_category_split_(train_phase_train|val|test))"
     r"\.(?:pkl|pickle)"
 )
 
-SHAPES = (
+LAYOUTS = (
     "the pickles mini-imagenet-cache-{train,val,test}.pkl or miniImageNet_category_split_*.pickle; "
     "torchmeta's {train,val,test}_data.hdf5 with {train,val,test}_labels.json; "
     "train.csv, val.csv and test.csv with a folder images/ or an ILSVRC train tree; "
@@ -60,70 +58,51 @@ def mini_imagenet(data_root: Path, *, allow_partial: bool = False) -> Dataset:
     `allow_partial`: whether classes or images may be missing; off because accuracies are then comparable to nothing.
     Raises DataError where it is not found, damaged or incomplete.
     """
-    trees = find_trees(data_root, "mini-imagenet", _belongs, MINI_IMAGENET.is_other_synset)
-    recipe = f"{RECIPE}, partial {allow_partial}"
-    return announce(
-        "mini-imagenet", prepare("mini-imagenet", recipe, trees, lambda: _read(data_root, trees, allow_partial))
+    trees = find_trees(data_root, "mini-imagenet", _belongs, partial(is_other_synset, MINI_IMAGENET))
+    layouts = (
+        find_pickle_layout,
+        lambda tree: find_hdf5_layout(tree, "mini-imagenet", FORM, files=False),
+        lambda tree: find_images(tree, trees),
     )
+    advice = f"Put into {data_root / 'mini-imagenet'} {LAYOUTS}"
+    return load_published(MINI_IMAGENET, data_root, trees, layouts, allow_partial, advice)
 
 
 def _belongs(name: str) -> bool:
     bare = original_name(name)
-    named = (*CSV_FILES.values(), *SPLIT_NAMES, *(file for pair in TORCHMETA_FILES.values() for file in pair))
+    named = (*CSV_FILES.values(), *SPLIT_NAMES, *(file for pair in HDF5_FILES.values() for file in pair))
     return bare in named or PICKLES.fullmatch(bare) is not None or synset_of(name) in MINI_IMAGENET.owner
 
 
-def _read(data_root: Path, trees: Sequence[FileTree], allow_partial: bool) -> Prepared:
-    for tree in trees:
-        where = place_name(tree, data_root)
-        pickles = find_pickles(tree.names)
-        if pickles:
-            return _from_pickles(tree, pickles, where, allow_partial)
-        arrays = find_torchmeta(tree.names)
-        if arrays:
-            return _from_torchmeta(tree, arrays, where, allow_partial)
-        found = find_images(tree, trees)
-        if found:
-            kind, files = found
-            partial = check_complete(MINI_IMAGENET, count_images(files), f"{tree} ({kind})", allow_partial)
-            bank, done = bank_from_files("mini-imagenet", tree, merged(files), FORM)
-            return Prepared(bank, class_names(files), f"{kind} in {where}, {done}", partial)
-    raise DataError(
-        f"mini-ImageNet not found: {describe_places(data_root, trees, ['.csv'])}. "
-        f"Put into {data_root / 'mini-imagenet'} {SHAPES}; --data-root names another data root"
-    )
-
-
-def find_images(tree: FileTree, trees: Sequence[FileTree]) -> tuple[str, SplitFiles] | None:
-    """What shape the image files of a tree have, and the files; None where they have none that is known.
+def find_images(tree: FileTree, trees: Sequence[FileTree]) -> Layout | None:
+    """The image files of a tree; None where they are in no known layout.
 
     The csv files may lie in the tree or, for an archive of images, in one of the other trees.
     """
-    suffixes = image_suffixes()
-    if not images_among(tree.names, suffixes):
+    if not images_among(tree.names):
         return None
     tables = read_tables((tree, *trees))
-    folders = split_folders(tree.names, suffixes)
-    apart = folders and len(merged(folders)) == sum(map(len, folders.values()))  # not so in ILSVRC's train/ and val/
+    folders = split_folders(tree.names)
+    apart = folders and len(all_classes(folders)) == sum(map(len, folders.values()))  # not ILSVRC's train/ and val/
     unused = ", named by none of the csv files," if tables else ""
-    shapes = [
+    kinds = [
         ("image files named in the csv files", by_name(tables, tree.names)),
         ("class folders under train/, val/ and test/", folders if apart else None),
-        ("ILSVRC train tree, images numbered in the csv files,", by_number(tables, tree.names, suffixes)),
+        ("ILSVRC train tree, images numbered in the csv files,", by_number(tables, tree.names)),
         ("class folders under train/, val/ and test/", folders),
-        (f"images{unused} split by the frozen class lists", by_synset(MINI_IMAGENET, tree.names, suffixes)),
+        (f"images{unused} split by the frozen class lists", by_synset(MINI_IMAGENET, tree.names)),
     ]
-    return next(((kind, files) for kind, files in shapes if files), None)
+    return next((image_layout(MINI_IMAGENET, kind, tree, files, FORM) for kind, files in kinds if files), None)
 
 
-def by_number(tables: Tables, names: Sequence[str], suffixes: frozenset[str]) -> SplitFiles | None:
+def by_number(tables: Tables, names: Sequence[str]) -> SplitFiles | None:
     """The listed images in a tree of ILSVRC's own files; None where there is none.
 
     In the lists, n0153282900000005.jpg is the fifth image of class n01532829 by the numbers in ILSVRC's file names
     (n01532829_1098.JPEG), counted from one, as in Liu's mini-imagenet-tools, which remake the data set from ImageNet.
     """
     numbered = {}
-    for wnid, files in class_folders(names, suffixes).items():
+    for wnid, files in class_folders(names).items():
         stems = {file: PurePosixPath(file).stem.rpartition("_") for file in files}
         if all(of == wnid and _NUMBER.fullmatch(number) for of, _, number in stems.values()):
             numbered[wnid] = sorted(files, key=lambda file: int(stems[file][2]))
@@ -155,8 +134,9 @@ def find_pickles(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _from_pickles(tree: FileTree, pickles: Mapping[str, str], where: str, allow_partial: bool) -> Prepared:
-    """Both layouts, one split in memory at a time."""
+def find_pickle_layout(tree: FileTree) -> Layout | None:
+    """Pickles of one split each, in either of two layouts, one in memory at a time; None where there are none."""
+    pickles = find_pickles(tree.names)
     rows = {split: read_pickle(tree, name)[1] for split, name in pickles.items()}
     counts = {split: {wnid: len(own) for wnid, own in classes.items()} for split, classes in rows.items()}
 
@@ -166,21 +146,8 @@ def _from_pickles(tree: FileTree, pickles: Mapping[str, str], where: str, allow_
             for wnid, own in rows[split].items():
                 yield from ((wnid, position, images[row]) for position, row in enumerate(own))
 
-    return _from_pixels(tree, "pickles", where, counts, pixels(), allow_partial)
-
-
-def _from_torchmeta(tree: FileTree, files: Mapping[str, tuple[str, str]], where: str, allow_partial: bool) -> Prepared:
-    counts = {split: count_labelled(tree, data, labels, ARRAY) for split, (data, labels) in files.items()}
-    pixels = (image for data, _ in files.values() for image in read_arrays(tree, data, ARRAY))
-    return _from_pixels(tree, "torchmeta's HDF5 files", where, counts, pixels, allow_partial)
-
-
-def _from_pixels(
-    tree: FileTree, kind: str, where: str, counts: Mapping[str, Mapping[str, int]], pixels: Pixels, allow_partial: bool
-) -> Prepared:
-    return prepare_pixels(
-        MINI_IMAGENET, f"{tree} ({kind})", counts, pixels, FORM.size, f"{kind} in {where}", allow_partial
-    )
+    build = partial(bank_from_pixels, "mini-imagenet", counts, pixels(), FORM.size)
+    return Layout("pickles", counts, build) if pickles else None
 
 
 def read_pickle(tree: FileTree, name: str) -> tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[np.int64]]]:

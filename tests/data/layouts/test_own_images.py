@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot_km.data import Dataset, load_dataset
-from fewshot_km.data.files.passed_over import describe_passed_over
-from fewshot_km.data.images import image_suffixes
+from fewshot_km.data.files.contents import describe_passed_over
 from fewshot_km.errors import DataError
 from tests.data.layouts.test_split_lists import FILES, IMAGES, PARTS, find, libfewshot, written
 from tests.support.made_files import MadeTree
@@ -125,7 +124,7 @@ stems = st.sampled_from(
 def test_every_file_is_read_or_counted_as_passed_over(names: set[str], data: Any) -> None:
     images = sorted(name for name in names if name.endswith(("png", "JPG")))
     read = data.draw(st.sets(st.sampled_from(images))) if images else set()
-    said = describe_passed_over(MadeTree(dict.fromkeys(names, b"")), read, image_suffixes())
+    said = describe_passed_over(MadeTree(dict.fromkeys(names, b"")), read)
     counts = re.sub(r"\([^)]*\)|\d+ folders? without images", "", said)
     assert len(read) + sum(map(int, re.findall(r"(?:^| )(\d+) ", counts))) == len(names)
 

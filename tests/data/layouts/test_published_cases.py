@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from fewshot_km.data import load_dataset
-from fewshot_km.data.layouts.omniglot_files import find_omniglot
+from fewshot_km.data.readers.omniglot import find_omniglot
 from fewshot_km.errors import DataError
 from tests.conftest import SHARED_DATA
 

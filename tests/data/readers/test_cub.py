@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fewshot_km.data import Dataset, load_dataset
+from fewshot_km.data.layouts import image_files
 from fewshot_km.data.layouts.published import check_complete
 from fewshot_km.data.remote_files import FETCHABLE
 from fewshot_km.data.splits import read_class_lists
@@ -121,7 +122,7 @@ def test_the_second_load_decodes_nothing(files: Files, tmp_path: Path, monkeypat
     monkeypatch.setenv(CACHE_ROOT_VARIABLE, str(tmp_path / "cache"))
     write(tmp_path / "cub", files)
     first = load(tmp_path)
-    monkeypatch.setattr(module, "bank_from_files", None)
+    monkeypatch.setattr(image_files, "bank_from_files", None)
     second = load(tmp_path)
     assert (second.digest, second.found, second.partial) == (first.digest, first.found, first.partial)
 

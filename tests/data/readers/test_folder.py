@@ -18,6 +18,7 @@ from PIL import Image
 
 from fewshot_km.data import Dataset, load_dataset
 from fewshot_km.data.episodes import EpisodeSampler, Stream, TaskSpec
+from fewshot_km.data.readers.folder import pairs_with_masks
 from fewshot_km.data.splits import split_classes
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.experiments.settings.grid import load_grid
@@ -473,3 +474,26 @@ def test_a_grid_names_the_folder_and_its_options(tmp_path: Path) -> None:
     (tmp_path / "g.toml").write_text(text.replace("size", "sise"))
     with pytest.raises(ConfigError, match=r"tasks\[0\]\.dataset: data set 'folder' has no option 'sise': did you mean"):
         load_grid(tmp_path / "g.toml")
+
+
+# --- masks ---
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("ant/1.jpg", "ant/1.png"),
+        ("ant/1.JPG", "ant/1.PNG"),
+        ("ant/1.png", "ant/1_mask.png"),
+        ("ant/1.jpg", "ant/1_segmentation.png"),
+        ("ant/1.png", "ant/1-GT.png"),
+        ("ant/1.jpg", "ant/1_seg.gif"),
+    ],
+)
+def test_a_mask_is_known_by_its_name(image: str, mask: str) -> None:
+    assert pairs_with_masks(["ant/0.jpg", image, mask, "bee/1.jpg"]) == [(image, mask)]
+    assert pairs_with_masks([mask, image]) == [(image, mask)]
+
+
+def test_images_of_other_names_and_folders_are_none() -> None:
+    assert pairs_with_masks(["ant/1.jpg", "bee/1.png", "ant/2.png", "mask/1.png", "ant/mask.png", "ant/10.png"]) == []

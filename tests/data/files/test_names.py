@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot_km.data.files.file_names import by_original_name, find_together, original_name
+from fewshot_km.data.files.names import by_original_name, find_together, original_name
 
 STEMS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
 ENDINGS = st.sampled_from(["", ".pkl", ".csv", ".npz", ".tar.gz", ".zip"])

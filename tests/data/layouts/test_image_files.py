@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fewshot_km.data.files.archives import open_tree
 from fewshot_km.data.files.trees import FileTree
-from fewshot_km.data.layouts.image_tables import by_name, read_table, read_tables
+from fewshot_km.data.layouts.image_files import by_name, by_synset, read_tables, synset_of
+from fewshot_km.data.layouts.published import Published
 from fewshot_km.errors import DataError
 from tests.support.made_files import write
 
@@ -17,12 +18,17 @@ ROWS = st.lists(
         st.from_regex(r"([a-z0-9]{1,4}/){0,2}[a-z0-9_]{1,9}\.jpg", fullmatch=True),
         st.from_regex(r"n[0-9]{8}", fullmatch=True),
     ),
+    min_size=1,
     max_size=5,
 )
 
 
+def rows_of(tree: FileTree) -> list[tuple[str, str]]:
+    return list(read_tables([tree])["train"])
+
+
 def table(folder: Path, content: bytes) -> FileTree:
-    write(folder, {"train.csv": content})
+    write(folder, {f"{split}.csv": content for split in ("train", "val", "test")})
     return open_tree(folder)
 
 
@@ -55,30 +61,31 @@ def test_rows_are_the_same_however_they_are_written(
         cells = cells[::-1] if swapped else cells
         cells = [str(i - 1) if i else "", *cells] if numbered else cells  # pandas' index has no name
         text += f"{blanks}{delimiter}{blanks}".join(cells) + blanks + newline
-    assert read_table(table(tmp_path_factory.mktemp("t"), text.encode()), "train.csv") == rows
+    assert rows_of(table(tmp_path_factory.mktemp("t"), text.encode())) == rows
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"file,class\n", r"no csv file with the columns filename and label or image_name and .*'file, class'"),
-        (b"", "no csv file with the columns"),
-        (b"filename,label\na.jpg,n1\nb.jpg\n", "line 3 has 1 cells and should have 2"),
-        (b"filename,label\n\xff,n1\n", "is no csv file: UnicodeDecodeError"),
+        (b"file,kind\n", "needs a first line with the columns file and class; it has file, kind"),
+        (b"", "needs a first line with the columns file and class; it has none"),
+        (b"filename,label\na.jpg,n1\nb.jpg\n", "line 3: the class is missing"),
+        (b"filename,label\n", "has no rows"),
+        (b"filename,label\n\xff,n1\n", "is not UTF-8 text"),
         (b'filename,label\n"a.jpg,n1\n', "is no csv file: Error"),
         (b"<!doctype html><html>", "is a web page, not the data"),
     ],
 )  # fmt: skip
 def test_what_is_no_such_table_is_refused_by_name(content: bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"'train\.csv'.*{said}") as caught:
-        read_table(table(tmp_path, content), "train.csv")
+        rows_of(table(tmp_path, content))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
 def test_a_header_of_any_length_is_cut(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        read_table(table(tmp_path, b"x" * 99_999), "train.csv")
+        rows_of(table(tmp_path, b"x" * 99_999))
     assert len(str(caught.value)) < 500
 
 
@@ -113,3 +120,48 @@ def test_of_several_files_the_one_that_is_meant_is_taken(file: str, names: list[
 
 def test_what_is_not_there_is_left_out() -> None:
     assert listed("b.jpg", ["a.jpg"]) is None
+
+
+MINI = Published("mini-imagenet", "mini-ImageNet", "made 1", 60_000, 600)
+TRAIN, VAL, OTHER = "n01532829", "n01855672", "n01440764"
+
+
+@pytest.mark.parametrize(
+    ("name", "synset"),
+    [
+        ("n0153282900000005.jpg", "n01532829"),
+        ("n01532829_54.JPEG", "n01532829"),
+        ("n01532829", "n01532829"),
+        ("n0153282", None),
+        ("xn01532829", None),
+        ("n\u06610\u0661532829.jpg", None),  # digits, but not WordNet's
+    ],
+)
+def test_a_name_begins_with_a_wordnet_id_or_does_not(name: str, synset: str | None) -> None:
+    assert synset_of(name) == synset
+
+
+def found(*names: str) -> object:
+    return by_synset(MINI, names)
+
+
+def test_classes_fall_into_the_frozen_splits() -> None:
+    assert found(f"a/{TRAIN}/1.jpg", f"b/{VAL}/2.jpg", f"c/{OTHER}/3.jpg", f"{TRAIN}/notes.txt") == {
+        "train": {TRAIN: [f"a/{TRAIN}/1.jpg"]},
+        "val": {VAL: [f"b/{VAL}/2.jpg"]},
+    }
+    assert found(f"images/{VAL}00000001.jpg", f"{TRAIN}_7.JPEG") == {
+        "val": {VAL: [f"images/{VAL}00000001.jpg"]},
+        "train": {TRAIN: [f"{TRAIN}_7.JPEG"]},
+    }
+    assert found(f"{OTHER}/1.jpg", "images/1.jpg") is None
+
+
+def test_a_folder_stands_over_a_files_own_name() -> None:
+    assert found(f"{TRAIN}/{VAL}_1.JPEG") == {"train": {TRAIN: [f"{TRAIN}/{VAL}_1.JPEG"]}}
+
+
+def test_of_two_folders_of_a_class_the_fullest_counts() -> None:
+    names = [f"train/{TRAIN}/{i}.jpg" for i in range(3)]
+    for order in ([*names, f"val/{TRAIN}/9.jpg"], [f"val/{TRAIN}/9.jpg", *names]):
+        assert found(*order) == {"train": {TRAIN: names}}

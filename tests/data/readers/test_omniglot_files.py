@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fewshot_km.data.files.archives import open_tree
-from fewshot_km.data.layouts.omniglot_files import find_omniglot, list_characters
+from fewshot_km.data.readers.omniglot import find_omniglot, list_characters
 from fewshot_km.errors import DataError
 from tests.support.made_files import Files, below, tarred, write, zipped
 

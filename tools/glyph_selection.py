@@ -1,6 +1,6 @@
 """How the classes of `glyphs` were chosen.
 
-`python -m fewshot_km.data.readers.glyph_selection` rewrites the frozen lists.
+`python tools/glyph_selection.py` rewrites the frozen lists.
 
 Candidates are the letters of five scripts that at least twelve of the faces draw. Two letters look alike where, drawn
 to the same box, little ink of either lies more than a pixel away from ink of the other; of look-alikes one stays.
@@ -20,18 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from glyph_outlines import FACES, open_face, read_face
 from scipy.ndimage import grey_dilation
 
-from fewshot_km.data.readers.glyph_drawing import (
-    FACES,
-    Outline,
-    class_character,
-    class_name,
-    open_face,
-    rasterise,
-    read_outlines,
-    shrink,
-)
+from fewshot_km.data.readers.glyphs import Outline, class_character, rasterise, shrink
 from fewshot_km.data.storage import write_text
 
 SCRIPTS = ("georgian", "armenian", "cyrillic", "greek", "latin")  # of look-alikes the scarcer, held-out script's stays
@@ -50,6 +42,11 @@ LOOK_ALIKE_INK = 7.0
 OTHER_SCRIPT_INK = 10.0
 # Capital and small form of one letter differ in proportions alone up to 14 (Cyrillic i, kje), which jitter hides.
 CASE_TWIN_INK = 14.0
+
+
+def class_name(character: str) -> str:
+    """The character's Unicode name as an identifier: 'latin_small_letter_e_with_acute'. Unicode never changes names."""
+    return unicodedata.name(character).lower().replace(" ", "_")
 
 
 def script_of(name: str) -> str:
@@ -100,7 +97,7 @@ def unmatched_ink(letters: Sequence[str]) -> npt.NDArray[np.float64]:
     """
     ink, faces = np.zeros((2, len(letters), len(letters))), np.zeros((len(letters), len(letters)))
     for face in COMPARED_FACES:
-        outlines = read_outlines(face, letters)
+        outlines = read_face(face, letters)
         drawn = np.array([i for i, letter in enumerate(letters) if letter in outlines])
         faces[np.ix_(drawn, drawn)] += 1
         for kind, sizes in enumerate((_own_size, _square_size)):
@@ -180,8 +177,9 @@ def write_class_lists(lists: Mapping[str, Sequence[str]], path: Path) -> None:
 
 
 def main() -> None:
+    """Rewrite the frozen lists and print how many classes of each script they have."""
     lists = select_classes()
-    write_class_lists(lists, Path(__file__).parents[1] / "class_lists" / "glyphs.json")
+    write_class_lists(lists, Path(__file__).parents[1] / "fewshot_km" / "data" / "class_lists" / "glyphs.json")
     for split, names in lists.items():
         scripts = Counter(script_of(n) for n in names)
         print(f"{split}: {len(names)} classes ({', '.join(f'{n} {s}' for s, n in scripts.most_common())})")

@@ -11,7 +11,7 @@ omniglot.py                data.hdf5: uint8 [20, 105, 105], ink 255, under image
 {train,val,test}_labels.json beside the first three lists the names. The originals are deleted, or some of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_km.data.bank import ImageBank
-from fewshot_km.data.cache import bank_from_images
 from fewshot_km.data.files.archives import RATIO_LIMIT
-from fewshot_km.data.files.file_names import by_original_name, find_together
-from fewshot_km.data.files.impostors import open_data
+from fewshot_km.data.files.names import by_original_name, find_together
 from fewshot_km.data.files.trees import FileTree
-from fewshot_km.data.images import ImageForm
+from fewshot_km.data.images import ImageForm, bank_from_images
+from fewshot_km.data.layouts.published import Layout, all_classes, bank_from_pixels, first_places
 from fewshot_km.data.splits import SPLIT_NAMES
 from fewshot_km.errors import DataError, describe_error
 from fewshot_km.json_text import parse_json
@@ -75,20 +74,29 @@ def read_arrays(
                 yield path, position, array[position]
 
 
-def bank_from_hdf5(
-    label: str, tree: FileTree, data: Sequence[str], counts: Mapping[str, Mapping[str, int]], form: ImageForm
-) -> tuple[ImageBank, str]:
-    """A bank, and what was done, of the image files in HDF5 files, whose classes are all in `counts`, by split."""
-    sizes = {name: number for classes in counts.values() for name, number in classes.items()}
-    ordered = {name: sizes[name] for name in sorted(sizes)}
-    ends = np.cumsum(list(ordered.values())).tolist()
-    first = {name: end - ordered[name] for name, end in zip(ordered, ends, strict=True)}
-    files = (
-        ((first[name] + position, f"{file}, {name}, image {position}"), image.tobytes())
-        for file in data
-        for name, position, image in read_arrays(tree, file, None)
-    )
-    return bank_from_images(label, str(tree), ordered, files, form)
+def find_hdf5_layout(
+    tree: FileTree, label: str, form: ImageForm, *, files: bool = True, named: bool = True, note: str = ""
+) -> Layout | None:
+    """The six files of a tree, which hold image `files`, or else images of the form's size; None without them."""
+    found = find_torchmeta(tree.names)
+    if not found:
+        return None
+    shape = None if files else (form.size, form.size, form.channels)
+    counts = {split: count_labelled(tree, data, labels, shape) for split, (data, labels) in found.items()}
+
+    def build() -> tuple[ImageBank, str]:
+        read = ((data, array) for data, _ in found.values() for array in read_arrays(tree, data, shape))
+        if not files:
+            return bank_from_pixels(label, counts, (array for _, array in read), form.size)
+        sizes = all_classes(counts)
+        first = first_places(sizes)
+        images = (
+            ((first[name] + position, f"{data}, {name}, image {position}"), image.tobytes())
+            for data, (name, position, image) in read
+        )
+        return bank_from_images(label, str(tree), sizes, images, form)
+
+    return Layout("torchmeta's HDF5 files", counts, build, named, note)
 
 
 def _read_labels(tree: FileTree, name: str) -> list[str]:
@@ -111,7 +119,7 @@ def _open(tree: FileTree, name: str, top: str) -> Iterator[Any]:
         raise DataError(
             f"{what} is an HDF5 file, and h5py, which reads these, is not installed: pip install 'fewshot_km[hdf5]'"
         ) from error
-    with open_data(tree, name) as stream:
+    with tree.open_data(name) as stream:
         try:
             with h5py.File(stream, "r") as file:
                 if top and not (_is_own(file, top) and isinstance(file[top], h5py.Group)):

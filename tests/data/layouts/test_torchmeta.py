@@ -11,7 +11,7 @@ import pytest
 
 from fewshot_km.data.files.archives import open_tree
 from fewshot_km.data.files.trees import FileTree
-from fewshot_km.data.layouts.torchmeta_files import count_labelled, find_torchmeta, read_arrays
+from fewshot_km.data.layouts.torchmeta import count_labelled, find_torchmeta, read_arrays
 from fewshot_km.errors import DataError
 from tests.support.made_files import write
 

@@ -6,19 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_km.data.files.trees import FileTree
+from fewshot_km.data.images import ImageForm
 from fewshot_km.data.layouts.published import Published
 from fewshot_km.data.pickles import load_pickle
 from fewshot_km.data.splits import SPLIT_NAMES
 from fewshot_km.errors import DataError, describe_error
 
-TIERED_IMAGENET = Published("tiered-imagenet", None, 779_165)
+FORM = ImageForm(84)  # the size of the published pickles, which their authors made with OpenCV's bicubic filter
+TIERED_IMAGENET = Published("tiered-imagenet", "tieredImageNet", f"tiered-imagenet 1: {FORM}", images=779_165)
 
 LABELS = {split: f"{split}_labels.pkl" for split in SPLIT_NAMES}
 NAMES, SYNSETS = "class_names.txt", "synsets.txt"
-NUMBERED = (
-    'the labels are numbers without names, so that classes are called "train 0" and so on, and names do not tell '
-    "whether splits share classes"
-)
 
 
 def is_numbered(tree: FileTree, name: str) -> bool:
