@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from fewshot_km.errors import ConfigError, MistakesError, PluginError, UnknownNameError
+from fewshot_km.errors import ConfigError, PluginError, ProblemsError, UnknownNameError
 from fewshot_km.plugins.sources import Sources, find_sources, note_registration
 
 T = TypeVar("T")
@@ -156,16 +157,16 @@ def _resolve_options(entry: Any, given: int, chosen: Mapping[str, Any], what: st
     takes = f"it takes: {', '.join(known)}" if known else "it takes no options"
     takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(entry).parameters.values())
     strange = [] if takes_any else [name for name in chosen if name not in known]
-    mistakes = [f"{what} has no option '{name}': {did_you_mean(name, known)}{takes}" for name in strange]
+    problems = [f"{what} has no option '{name}': {did_you_mean(name, known)}{takes}" for name in strange]
     annotations = _annotations(entry)
     resolved = known | dict(chosen)
     for name, value in resolved.items():
         if value is inspect.Parameter.empty:
-            mistakes.append(f"{what} needs the option '{name}'; {takes}")
+            problems.append(f"{what} needs the option '{name}'; {takes}")
         elif name not in strange:
-            mistakes += _mistakes_in(value, annotations.get(name, Any), f"{what}, option '{name}'")
-    if mistakes:
-        raise MistakesError(what, mistakes) if len(mistakes) > 1 else ConfigError(mistakes[0])
+            problems += _problems_in(value, annotations.get(name, Any), f"{what}, option '{name}'")
+    if problems:
+        raise ProblemsError(what, problems) if len(problems) > 1 else ConfigError(problems[0])
     return resolved
 
 
@@ -184,7 +185,7 @@ def _annotations(entry: Any) -> dict[str, Any]:
     return found
 
 
-def _mistakes_in(value: Any, annotation: Any, what: str) -> list[str]:
+def _problems_in(value: Any, annotation: Any, what: str) -> list[str]:
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
@@ -192,17 +193,20 @@ def _mistakes_in(value: Any, annotation: Any, what: str) -> list[str]:
     try:
         TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
     except ValidationError as error:
-        return [f"{what}: {say_mistake(error.errors()[0])}"]
+        return [f"{what}: {say_problem(error.errors()[0])}"]
     except Exception:
         return []
     return []
 
 
-def say_mistake(mistake: Any) -> str:
+def say_problem(problem: ErrorDetails) -> str:
     """One of pydantic's errors in a few words: the value, and what is allowed."""
-    if mistake["type"] == "literal_error":
-        return f"{mistake['input']!r} is not allowed; allowed: {mistake['ctx']['expected']}"
-    return f"{mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+    value = repr(problem["input"])
+    if problem["type"] == "literal_error":
+        return f"{value} is not allowed; allowed: {problem['ctx']['expected']}"
+    if problem["type"] == "model_type":
+        return f"must be a table of keys, not {value}"
+    return f"{value}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
 def _origin(entry: Any) -> str:

@@ -21,7 +21,7 @@ from fewshot_km.cli.terminal_tables import print_line, print_rows
 from fewshot_km.cli.tune_command import tune_command
 from fewshot_km.data import DATASETS
 from fewshot_km.data.storage import describe_os_error
-from fewshot_km.errors import FewshotError, MistakesError, message_of
+from fewshot_km.errors import FewshotError, ProblemsError, message_of
 from fewshot_km.experiments.cells.stopping import StoppedRun
 from fewshot_km.experiments.events.progress import duration
 from fewshot_km.experiments.protocols import find_protocol, protocols
@@ -61,8 +61,8 @@ class Commands(TyperGroup):
 def _in_one_line() -> Iterator[None]:
     try:
         yield
-    except MistakesError as error:
-        _leave(error.heading, error, error.mistakes)
+    except ProblemsError as error:
+        _leave(error.heading, error, error.problems)
     except FewshotError as error:
         _leave(message_of(error), error)
     except UsageError as error:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from fewshot_km.cli.app import app
 from fewshot_km.data import DATASETS
 from fewshot_km.data.splits import read_class_lists
-from fewshot_km.experiments.settings.explaining import explain_keys
+from fewshot_km.experiments.settings.explain import explain_keys
 from fewshot_km.experiments.settings.grid import load_grid, shipped_grids
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.wording import counted
