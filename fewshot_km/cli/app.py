@@ -30,11 +30,11 @@ from fewshot_km.experiments.settings.run_settings import RunOptions
 from fewshot_km.experiments.settings.selection import parse_settings, select
 from fewshot_km.experiments.store.finished_otherwise import say_finished_otherwise
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.foreign_text import one_line
 from fewshot_km.learners import LEARNERS
 from fewshot_km.models import NETWORKS
 from fewshot_km.plugins.loading import load_entry_points
 from fewshot_km.registry import Registry
+from fewshot_km.text import one_line
 from fewshot_km.training.launching import follows
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit status

@@ -13,7 +13,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from fewshot_km.foreign_text import one_line
+from fewshot_km.text import one_line
 
 UNWRAPPED = 24  # columns: a number with its ± and its count has at most so many; longer texts may wrap between words
 INDENT = 2

@@ -15,7 +15,7 @@ from fewshot_km.data.splits import SPLIT_NAMES
 from fewshot_km.data.storage import default_data_root
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.experiments.settings.selection import parse_pairs
-from fewshot_km.foreign_text import one_line
+from fewshot_km.text import one_line
 
 data_commands = typer.Typer(
     help="Fetch, look at and check a data set.", no_args_is_help=True, rich_markup_mode=None, add_completion=False

@@ -17,8 +17,8 @@ from fewshot_km.experiments.settings.selection import parse_settings, select
 from fewshot_km.experiments.store.environment import describe_environment
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.experiments.store.stored_cell import StoredCell
+from fewshot_km.text import counted
 from fewshot_km.training.devices import choose_device
-from fewshot_km.wording import counted
 
 FAILED = 1  # exit status: some cells could not be analysed
 

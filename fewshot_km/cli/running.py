@@ -28,12 +28,11 @@ from fewshot_km.experiments.runners.slurm_runner import run_on_slurm
 from fewshot_km.experiments.settings.run_settings import Cluster, Runner, RunOptions
 from fewshot_km.experiments.settings.selection import parse_duration, parse_pairs
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.foreign_text import one_line
 from fewshot_km.reports.markup import to_markdown
 from fewshot_km.reports.report import make_report
+from fewshot_km.text import counted, one_line
 from fewshot_km.training.devices import choose_device
 from fewshot_km.training.launching import follows, launched
-from fewshot_km.wording import counted
 
 FAILED = 1  # exit status: some cells are marked failed
 

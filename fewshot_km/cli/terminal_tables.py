@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from fewshot_km.cli.columns import Columns, print_columns, print_text
-from fewshot_km.foreign_text import one_line
 from fewshot_km.reports.table import Entry, Table
+from fewshot_km.text import one_line
 
 
 def print_line(text: object, file: TextIO | None = None) -> None:

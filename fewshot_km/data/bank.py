@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fewshot_km.data.file_lists import read_file_list
 from fewshot_km.data.storage import whole_file, write_text
 from fewshot_km.errors import DataError
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import parse_json
 
 
 @dataclass(frozen=True)

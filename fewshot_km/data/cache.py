@@ -34,8 +34,7 @@ from fewshot_km.data.storage import (
     write_text,
 )
 from fewshot_km.errors import DataError
-from fewshot_km.foreign_text import one_line
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import one_line, parse_json
 
 DAMAGED_SHOWN = 10  # files named in one message
 DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk

@@ -25,7 +25,7 @@ from fewshot_km.data.splits import read_class_lists
 from fewshot_km.experiments.settings.explain import explain_keys
 from fewshot_km.experiments.settings.grid import load_grid, shipped_grids
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 from tests.experiments.test_survival import until
 from tests.support.command_line import fewshot_km, said, started
 from tests.support.made_up_results import SMALL_GRID, results, store_result, write_grid

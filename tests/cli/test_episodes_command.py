@@ -20,7 +20,7 @@ from fewshot_km.data.splits import Split
 from fewshot_km.experiments.store.frozen_episodes import digest_of_test, episodes_digest
 from tests.data.test_episodes import numbered_dataset
 from tests.support.made_up_results import SMALL_GRID, small_grid, write_grid
-from tests.test_foreign_text import is_harmful
+from tests.support.harmful_text import is_harmful
 
 SPEC = TaskSpec(5, 1, 5)
 TWO_TASKS = SMALL_GRID.replace('"glyphs"', '"turned"').replace(

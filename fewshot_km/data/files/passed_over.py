@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from fewshot_km.data.files.trees import FileTree, sort_key
 from fewshot_km.data.layouts.split_words import split_called
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 SHOWN = 3  # names as examples in a line that is to stay short
 ENDINGS_SHOWN = 6  # endings of files; more are summed up

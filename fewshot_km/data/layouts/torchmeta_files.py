@@ -27,7 +27,7 @@ from fewshot_km.data.files.trees import FileTree
 from fewshot_km.data.images import ImageForm
 from fewshot_km.data.splits import SPLIT_NAMES
 from fewshot_km.errors import DataError, describe_error
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import parse_json
 
 FILES = {split: (f"{split}_data.hdf5", f"{split}_labels.json") for split in SPLIT_NAMES}
 ONE_FILE = "data.hdf5"

@@ -26,7 +26,7 @@ from fewshot_km.data.splits import (
     take_validation,
 )
 from fewshot_km.errors import DataError
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 

@@ -27,7 +27,7 @@ from fewshot_km.data.readers.glyph_drawing import (
 from fewshot_km.data.splits import make_splits, read_class_lists
 from fewshot_km.data.storage import CACHE_ROOT_VARIABLE, cache_root
 from fewshot_km.errors import DataError
-from fewshot_km.foreign_text import one_line
+from fewshot_km.text import one_line
 
 GLYPHS_VERSION = 1  # a change of any pixel makes another version: numbers of two versions are not comparable
 GLYPHS_DIGEST = (

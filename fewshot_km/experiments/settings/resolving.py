@@ -53,13 +53,6 @@ def count_tasks(task: Table) -> int:
     return math.prod(map(len, _lists(task).values()))
 
 
-def _split(task: Table) -> Iterator[Table]:
-    """Yield a task for each combination of ways and shots, in their order, the shots faster."""
-    lists = _lists(task)
-    for values in product(*lists.values()):
-        yield task | dict(zip(lists, values, strict=True))
-
-
 @dataclass(frozen=True)
 class Resolved:
     """Labels and settings of one task and learner, for any seed."""
@@ -69,6 +62,15 @@ class Resolved:
     config: CellConfig
     protocol: str | None
     deviations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A task or a learner, and its place in the file; not `is_one`: one of several tasks that an entry makes."""
+
+    place: Place
+    table: Table
+    is_one: bool = True
 
 
 class Resolver:
@@ -87,62 +89,62 @@ class Resolver:
     def resolve_all(self) -> Iterator[Resolved]:
         """Yield what is right of all tasks and learners."""
         taken: dict[str, str] = {}
-        for n, entry in enumerate(self._file.tasks):
-            is_one = count_tasks(entry) == 1
-            for task in _split(entry):
-                for m, learner in enumerate(self._file.learners):
-                    at_task, at_learner = ("tasks", n), ("learners", m)
-                    found = self._resolve(at_task, task, at_learner, learner, is_one=is_one)
-                    if isinstance(found, list):
-                        self.problems |= {f"{dotted(place)}: {problem}": None for place, problem in found}
-                        continue
-                    folder = f"{found.task}/{found.learner}".lower()  # as file systems that ignore case see it
-                    place = f"{dotted(at_task)} and {dotted(at_learner)}"
-                    if folder in taken:
-                        clash = f"{taken[folder]} and {place} are both '{folder}': give one a label = \"...\""
-                        self.problems[clash] = None
-                    taken.setdefault(folder, place)
-                    yield found
+        learners = [_Entry(("learners", n), table) for n, table in enumerate(self._file.learners)]
+        for task, learner in product(self._tasks(), learners):
+            found = self._resolve(task, learner)
+            if isinstance(found, list):
+                self.problems |= {f"{dotted(place)}: {problem}": None for place, problem in found}
+                continue
+            folder = f"{found.task}/{found.learner}".lower()  # as file systems that ignore case see it
+            place = f"{dotted(task.place)} and {dotted(learner.place)}"
+            if folder in taken:
+                self.problems[f"{taken[folder]} and {place} are both '{folder}': give one a label = \"...\""] = None
+            taken.setdefault(folder, place)
+            yield found
 
-    def _resolve(
-        self, at_task: Place, task: Table, at_learner: Place, learner: Table, *, is_one: bool
-    ) -> Resolved | Problems:
+    def _tasks(self) -> Iterator[_Entry]:
+        """Yield a task for each combination of ways and shots, in their order, the shots faster."""
+        for n, entry in enumerate(self._file.tasks):
+            lists = _lists(entry)
+            for values in product(*lists.values()):
+                table = entry | dict(zip(lists, values, strict=True))
+                yield _Entry(("tasks", n), table, is_one=count_tasks(entry) == 1)
+
+    def _resolve(self, task: _Entry, learner: _Entry) -> Resolved | Problems:
         try:
-            protocol = find_protocol(task["protocol"]) if "protocol" in task else None
+            protocol = find_protocol(task.table["protocol"]) if "protocol" in task.table else None
         except UnknownNameError as error:  # what else the task lacks may stand in the protocol that was meant
-            return [((*at_task, "protocol"), str(error))]
+            return [((*task.place, "protocol"), str(error))]
         base = protocol.tables if protocol else {}
-        merged, network_at = self._merge(base, at_task, task, at_learner, learner)
+        merged, network_at = self._merge(base, task, learner)
         found: Problems = []
         if "dataset" in merged["task"]:
             dataset = DatasetConfig.model_validate(merged["task"]["dataset"])
-            merged["task"]["dataset"] = _with_options(dataset, DATASETS, (*at_task, "dataset"), found)
+            merged["task"]["dataset"] = _with_options(dataset, DATASETS, (*task.place, "dataset"), found)
         network = NetworkConfig.model_validate(merged["network"])
         merged["network"] = _with_options(network, NETWORKS, (*network_at, "name"), found)
-        if "name" in learner:
-            merged["learner"] = _with_options(LearnerConfig(**merged["learner"]), LEARNERS, at_learner, found)
+        if "name" in learner.table:
+            merged["learner"] = _with_options(LearnerConfig(**merged["learner"]), LEARNERS, learner.place, found)
         missing = find_problems(CellConfig, merged)  # all else was found in the file
-        owners = {"task": at_task, "learner": at_learner}
+        owners = {"task": task.place, "learner": learner.place}
         for (section, *key), problem in missing.items():
             owner = owners.get(str(section))
-            layers = [owner] if owner else [(section,), (*at_task, section), (*at_learner, section)]
+            layers = [owner] if owner else [(section,), (*task.place, section), (*learner.place, section)]
             places = [(*layer, *key) for layer in layers]
             if not any(place in self._touched or touched([place]) & self._wrong for place in places):
                 found.append((places[0], problem))
-        task_label, learner_label = _labels(merged, task, learner, is_one=is_one)
-        for at, table, label in ((at_task, task, task_label), (at_learner, learner, learner_label)):
-            if not is_label(label) and ("label" in table or not (found or missing)):
-                found.append(((*at, "label"), f"{table.get('label', label)!r} {LABEL_RULE}"))
+        labels = _task_label(task, merged["task"]), _learner_label(learner)
+        for entry, label in zip((task, learner), labels, strict=True):
+            if not is_label(label) and ("label" in entry.table or not (found or missing)):
+                found.append(((*entry.place, "label"), f"{entry.table.get('label', label)!r} {LABEL_RULE}"))
         if found or missing:
             return found
         config = CellConfig.model_validate(merged)
         config = config.model_copy(update={"plugin_sources": source_digests(config)})
         name, deviations = (protocol.name, _deviations(protocol, config)) if protocol else (None, ())
-        return Resolved(task_label, learner_label, config, name, deviations)
+        return Resolved(*labels, config, name, deviations)
 
-    def _merge(
-        self, base: Mapping[str, Table], at_task: Place, task: Table, at_learner: Place, learner: Table
-    ) -> tuple[Table, Place]:
+    def _merge(self, base: Mapping[str, Table], task: _Entry, learner: _Entry) -> tuple[Table, Place]:
         """All settings as far as they are given, and where the network is named.
 
         Overrides stand over the learner's, these over the task's, over the file's, over the protocol's (`base`).
@@ -154,8 +156,8 @@ class Resolver:
             layers: list[tuple[Place, Table]] = [
                 ((section,), base.get(section, {})),
                 ((section,), getattr(self._file, section)),
-                ((*at_task, section), task.get(section, {})),
-                ((*at_learner, section), learner.get(section, {})),
+                ((*task.place, section), task.table.get(section, {})),
+                ((*learner.place, section), learner.table.get(section, {})),
                 ((f"--set {section}",), getattr(self._overrides, section)),
             ]
             for place, table in layers:
@@ -165,9 +167,10 @@ class Resolver:
                         settings.clear()  # another network: the options of the one before are not its own
                 settings |= table
             merged[section] = settings
-        merged["task"] = base.get("task", {}) | {key: task[key] for key in task if key in TaskConfig.model_fields}
+        of_task = {key: value for key, value in task.table.items() if key in TaskConfig.model_fields}
+        merged["task"] = base.get("task", {}) | of_task
         beside = LearnerEntry.model_fields.keys() - {"name"}
-        merged["learner"] = {key: learner[key] for key in learner if key not in beside}
+        merged["learner"] = {key: value for key, value in learner.table.items() if key not in beside}
         return merged, network_at
 
 
@@ -181,17 +184,18 @@ def _with_options(chosen: NamedConfig, registry: Registry[Any], place: Place, fo
     return type(chosen).model_validate({**options, "name": chosen.name})
 
 
-def _labels(merged: Table, task: Table, learner: Table, *, is_one: bool) -> tuple[str, str]:
-    """Labels of task and learner; what is missing is 0 in them."""
-    label = task.get("label", TaskEntry.model_fields["label"].default)
-    if not (is_one or "{ways}" in label or "{shots}" in label):
+def _task_label(task: _Entry, settings: Table) -> str:
+    """The task's label; a number that is missing is 0 in it."""
+    label: str = task.table.get("label", TaskEntry.model_fields["label"].default)
+    if not (task.is_one or "{ways}" in label or "{shots}" in label):
         label += "-{ways}w{shots}s"
-    dataset = merged["task"].get("dataset")
-    label = label.replace("{dataset}", dataset.name if dataset else "0")
-    for key in ("ways", "shots"):
-        label = label.replace(f"{{{key}}}", str(merged["task"].get(key, 0)))
-    of_learner = learner.get("label", LearnerEntry.model_fields["label"].default)
-    return label, of_learner.replace("{name}", learner.get("name", "0"))
+    label = label.replace("{dataset}", settings["dataset"].name if "dataset" in settings else "")
+    return label.replace("{ways}", str(settings.get("ways", 0))).replace("{shots}", str(settings.get("shots", 0)))
+
+
+def _learner_label(learner: _Entry) -> str:
+    label: str = learner.table.get("label", LearnerEntry.model_fields["label"].default)
+    return label.replace("{name}", learner.table.get("name", ""))
 
 
 def _deviations(protocol: Protocol, config: CellConfig) -> tuple[str, ...]:

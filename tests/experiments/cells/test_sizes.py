@@ -9,10 +9,10 @@ from torch import nn
 from fewshot_km.data import load_dataset
 from fewshot_km.errors import ConfigError
 from fewshot_km.experiments.cells.parts import make_learner
+from fewshot_km.experiments.cells.sizes import MOST_MEMORY, Memory, check_sizes, memory_here
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.experiments.settings.grid import load_grid, shipped_grids
 from fewshot_km.experiments.settings.selection import parse_settings
-from fewshot_km.experiments.settings.sizes import MOST_MEMORY, Memory, check_sizes, memory_here
 from fewshot_km.models import NETWORKS
 from tests.support.made_up_results import write_grid
 
