@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot_km.reports.csv_frames import csv_text
-from tests.support.harmful_text import is_harmful
 from fewshot_km.text import MOST_LETTERS, counted, csv_field, every, one_line, visible
+from tests.support.harmful_text import is_harmful
 
 HARMFUL = st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"]) | st.characters(codec=None), max_size=50)
 FIELDS = st.builds(str.__add__, st.sampled_from(["", "=", "+", "-", "@", "\t", "\r", "-1", "+.5", "-1e3"]), HARMFUL)

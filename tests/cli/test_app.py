@@ -27,12 +27,12 @@ from fewshot_km.experiments.settings.grid import load_grid, shipped_grids
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.text import counted
 from tests.experiments.test_survival import until
-from tests.support.command_line import fewshot_km, said, started
+from tests.support.command_line import ROOT, fewshot_km, said, started
 from tests.support.made_up_results import SMALL_GRID, results, store_result, write_grid
 
 InProcess = Callable[..., Any]
 RUN_BENCHMARKS = Path(__file__).resolve().parents[2] / "run_benchmarks.py"
-FIRST_ORDER_MAML = Path(__file__).with_name("first_order_maml.py")
+FIRST_ORDER_MAML = ROOT / "tests" / "support" / "first_order_maml.py"
 
 
 def as_a_user_does(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,15 +36,13 @@ def test_the_learners_tables_win_over_the_tasks_and_these_over_the_files(tmp_pat
     assert [str(cell) for cell in small_grid(tmp_path, text).cells] == ["t/anil/seed3", "t/km/seed3"]
 
 
-def test_another_network_does_not_inherit_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
-
-    def tiny_network(image_shape: object, width: int = 3) -> None:
+def test_another_network_does_not_inherit_options(tmp_path: Path) -> None:
+    def tiny_network(image_shape: object, width: int = 3) -> Any:
         """A network that is never built."""
 
-    NETWORKS.register("tiny")(tiny_network)
     text = SMALL_GRID.replace('"maml"', '{ name = "maml", network = { name = "tiny" } }')
-    tiny, _, conv4, _ = (cell.config.network for cell in small_grid(tmp_path, text).cells)
+    with NETWORKS.temporarily({"tiny": tiny_network}):
+        tiny, _, conv4, _ = (cell.config.network for cell in small_grid(tmp_path, text).cells)
     assert (tiny.name, tiny.options) == ("tiny", {"width": 3})
     assert (conv4.name, conv4.options["filters"]) == ("conv4", 8)
 
