@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version as package_version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -126,7 +125,9 @@ def start(
     if follows() and ctx.invoked_subcommand != "run":
         raise typer.Exit  # only `run` shares its work: of torchrun's processes, rank 0 alone does the rest
     if version:
-        print(f"fewshot-km {package_version('fewshot_km')}")
+        from fewshot_km import __version__  # unknown where the package is not installed
+
+        print(f"fewshot-km {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
