@@ -1,36 +1,46 @@
 """Errors that a user can mend: the command line prints them as one line and exits with status 2."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-MOST_MISTAKES = 20  # told at once: more would push the first ones off a screen
+MOST_PROBLEMS = 20  # told at once: more would push the first ones off a screen
 
 
 class FewshotError(Exception):
     """Something outside the program is wrong; the message says what, where, and how to mend it."""
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each thing that is wrong."""
+        return [str(self)]
 
 
 class ConfigError(FewshotError):
     """A grid file, an option or a combination of them cannot be run."""
 
 
-class MistakesError(ConfigError):
-    """Several mistakes in one thing, which are told at once: `heading` says how many, `mistakes` are a line each."""
+class ProblemsError(ConfigError):
+    """Several problems of one thing, told at once: `heading` says how many, `problems` has a line for each."""
 
-    def __init__(self, where: str, mistakes: Iterable[str]) -> None:
-        ordered = sorted(mistakes, key=len)
+    def __init__(self, where: str, problems: Iterable[str]) -> None:
+        ordered = sorted(problems, key=len)
         self.heading = f"{where}: {len(ordered)} mistakes"
-        more = [f"and {len(ordered) - MOST_MISTAKES:,} more"] if len(ordered) > MOST_MISTAKES else []
-        self.mistakes = ordered[:MOST_MISTAKES] + more
-        super().__init__(f"{self.heading}: {'; '.join(self.mistakes)}")
+        more = [f"and {len(ordered) - MOST_PROBLEMS:,} more"] if len(ordered) > MOST_PROBLEMS else []
+        self._problems = ordered[:MOST_PROBLEMS] + more
+        super().__init__(f"{self.heading}: {'; '.join(self._problems)}")
+
+    @property
+    def problems(self) -> list[str]:
+        """The shortest first."""
+        return self._problems
 
 
-def raise_mistakes(where: str, mistakes: Collection[str]) -> NoReturn:
-    """Raise ConfigError for one mistake, MistakesError for several."""
-    if len(mistakes) == 1:
-        raise ConfigError(f"{where}: {next(iter(mistakes))}")
-    raise MistakesError(where, mistakes)
+def raise_problems(where: str, problems: Sequence[str]) -> NoReturn:
+    """Raise ConfigError for one problem, ProblemsError for several."""
+    if len(problems) == 1:
+        raise ConfigError(f"{where}: {problems[0]}")
+    raise ProblemsError(where, problems)
 
 
 class DataError(FewshotError):

@@ -56,12 +56,12 @@ def test_the_grid_is_valid(tmp_path: Path) -> None:
     assert {cell.config.inner.lr for cell in grid.cells} == {2.0}
 
 
-def test_the_learner_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
+def test_the_learner_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "last_block.py"
     path.write_text(block("python", "# last_block.py"))
-    load_plugin(path)
-    learner = build_learner("last-block", {}, OMNIGLOT_20_WAY.make, InnerLoop(0.4))
+    with LEARNERS.temporarily():
+        load_plugin(path)
+        learner = build_learner("last-block", {}, OMNIGLOT_20_WAY.make, InnerLoop(0.4))
     delta = learner.adapt(learner.init(0), torch.rand(20, 1, 28, 28), torch.arange(20), steps=1)
     assert sum(v.numel() for v in delta.values()) == 64 * 64 * 9 + 64 + 2 * 64 + 1_300
 

@@ -123,3 +123,14 @@ def test_an_annotation_that_means_nothing_here_leaves_the_others_checked() -> No
     assert registry.options("made", {"size": "large", "rest": 3}) == {"size": "large", "rest": 3}
     with pytest.raises(ConfigError, match="'tiny' is not allowed; allowed: 'small' or 'large'"):
         registry.options("made", {"size": "tiny"})
+
+
+def test_what_is_registered_temporarily_is_gone_afterwards(registry: Registry[object]) -> None:
+    def third() -> None: ...
+
+    with registry.temporarily({"maml": second, "new": third}):
+        registry.register("newer")(third)
+        assert [registry.get(name) for name in registry] == [second, second, third, third]
+    with pytest.raises(UnknownNameError), registry.temporarily({"maml": second}):
+        registry.get("new")
+    assert {name: registry.get(name) for name in registry} == {"maml": first, "km-maml": second}

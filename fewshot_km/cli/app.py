@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version as package_version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,27 +13,19 @@ from fewshot_km.cli.config_command import config_commands
 from fewshot_km.cli.data_command import data_commands
 from fewshot_km.cli.episodes_command import episodes_commands
 from fewshot_km.cli.evaluate_command import evaluate_command
-from fewshot_km.cli.options import Only, Plugins, Results, Settings, load_plugins
+from fewshot_km.cli.list_command import add_names_command, list_command, protocols_command
 from fewshot_km.cli.report_command import compare_command, report_command
 from fewshot_km.cli.run_command import run_command
-from fewshot_km.cli.terminal_tables import print_line, print_rows
+from fewshot_km.cli.terminal import print_line
 from fewshot_km.cli.tune_command import tune_command
 from fewshot_km.data import DATASETS
 from fewshot_km.data.storage import describe_os_error
-from fewshot_km.errors import FewshotError, MistakesError, message_of
+from fewshot_km.errors import FewshotError, ProblemsError, message_of
 from fewshot_km.experiments.cells.stopping import StoppedRun
-from fewshot_km.experiments.events.progress import duration
-from fewshot_km.experiments.protocols import find_protocol, protocols
-from fewshot_km.experiments.settings.grid import Cell, find_grid, load_grid, shipped_grids
-from fewshot_km.experiments.settings.run_settings import RunOptions
-from fewshot_km.experiments.settings.selection import parse_settings, select
-from fewshot_km.experiments.store.finished_otherwise import say_finished_otherwise
-from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.foreign_text import one_line
 from fewshot_km.learners import LEARNERS
 from fewshot_km.models import NETWORKS
 from fewshot_km.plugins.loading import load_entry_points
-from fewshot_km.registry import Registry
+from fewshot_km.text import one_line
 from fewshot_km.training.launching import follows
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit status
@@ -61,8 +52,8 @@ class Commands(TyperGroup):
 def _in_one_line() -> Iterator[None]:
     try:
         yield
-    except MistakesError as error:
-        _leave(error.heading, error, error.mistakes)
+    except ProblemsError as error:
+        _leave(error.heading, error, error.problems)
     except FewshotError as error:
         _leave(message_of(error), error)
     except UsageError as error:
@@ -101,8 +92,6 @@ app.add_typer(data_commands, name="data")
 app.add_typer(config_commands, name="config")
 app.add_typer(episodes_commands, name="episodes")
 
-Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
-
 
 @app.callback(invoke_without_command=True)
 def start(
@@ -126,7 +115,9 @@ def start(
     if follows() and ctx.invoked_subcommand != "run":
         raise typer.Exit  # only `run` shares its work: of torchrun's processes, rank 0 alone does the rest
     if version:
-        print(f"fewshot-km {package_version('fewshot_km')}")
+        from fewshot_km import __version__  # unknown where the package is not installed
+
+        print(f"fewshot-km {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
@@ -137,101 +128,11 @@ def start(
 app.command("run")(run_command)
 app.command("tune")(tune_command)
 app.command("evaluate")(evaluate_command)
-
-
-@app.command("list")
-def list_grids(
-    grid: Annotated[str | None, typer.Argument(metavar="[GRID]", help="A grid: list its cells.")] = None,
-    results: Results = RunOptions.results,
-    only: Only = None,
-    settings: Settings = None,
-    plugin: Plugins = None,
-) -> None:
-    """List the shipped grids; or the cells of one: done, to do, unfinished, running, failed."""
-    load_plugins(plugin)
-    if grid is None:
-        shipped = ((name, load_grid(path)) for name, path in shipped_grids().items())
-        print_rows(("grid", "cells", "what it is"), ((name, str(len(g.cells)), g.description) for name, g in shipped))
-        return
-    loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
-    store = ResultStore(results, loaded.name)
-    cells = select(loaded.cells, only or (), None)
-    rows = [(cell.task, cell.learner, str(cell.seed), *_state(store, cell)) for cell in cells]
-    print_rows(("task", "learner", "seed", "state", "trained", "result"), rows)
-    for line in say_finished_otherwise(cells, store):
-        print_line(line)
-
-
-def _state(store: ResultStore, cell: Cell) -> tuple[str, str, str]:
-    """State, time of training, and what is known of the result."""
-    state = store.state(cell)
-    if state == "done":
-        record = store.read(cell).record
-        found = f"test accuracy {100 * record['results']['test_accuracy']:.2f} %"
-        if record.get("dataset_partial"):
-            found += f"; partial: {record['dataset_partial']}"
-        seconds = record["results"].get("train_seconds")
-        return state, "" if seconds is None else duration(seconds), found
-    unfinished = store.unfinished(cell)
-    kept = unfinished.look()
-    trained, found = "", ""
-    if kept is not None:
-        trained = duration(kept.seconds)
-        found = f"iteration {kept.iteration} of {cell.config.outer.iterations}"
-        if kept.best_val_accuracy is not None:
-            found += f", best validation {100 * kept.best_val_accuracy:.2f} %"
-    if state == "failed":
-        return state, trained, store.failure(cell)
-    if unfinished.is_claimed():
-        return "running", trained, found
-    return "unfinished" if kept else state, trained, found
-
-
+app.command("list")(list_command)
 app.command("clean")(clean_command)
 app.command("report")(report_command)
 app.command("compare")(compare_command)
-
-
-@app.command()
-def learners(pattern: Pattern = "*", plugin: Plugins = None) -> None:
-    """List the learners that a grid can name."""
-    load_plugins(plugin)
-    _print_registry(LEARNERS, pattern)
-
-
-@app.command()
-def networks(pattern: Pattern = "*", plugin: Plugins = None) -> None:
-    """List the networks that a grid can name."""
-    load_plugins(plugin)
-    _print_registry(NETWORKS, pattern)
-
-
-@app.command()
-def datasets(pattern: Pattern = "*", plugin: Plugins = None) -> None:
-    """List the data sets that a grid can name."""
-    load_plugins(plugin)
-    _print_registry(DATASETS, pattern)
-
-
-@app.command("protocols")
-def list_protocols(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A protocol: print its settings.")] = None,
-) -> None:
-    """List the named protocols that a task can start from; or the settings of one, with their sources."""
-    if name is None:
-        print_rows(("protocol", "what it is"), ((p.name, p.description) for p in protocols().values()))
-    else:
-        sys.stdout.write(find_protocol(name).text)
-
-
-def _print_registry(registry: Registry[Any], pattern: str) -> None:
-    names = registry.names(pattern)
-    if not names:
-        registry.get(pattern)  # raises: says what is known
-    rows = ((name, _first_line(registry.get(name)), registry.describe_options(name)) for name in names)
-    print_rows((registry.kind, "what it is", "options"), rows)
-
-
-def _first_line(entry: object) -> str:
-    text = entry.__doc__
-    return text.strip().partition("\n")[0] if isinstance(text, str) else ""
+add_names_command(app, "learners", LEARNERS)
+add_names_command(app, "networks", NETWORKS)
+add_names_command(app, "datasets", DATASETS)
+app.command("protocols")(protocols_command)

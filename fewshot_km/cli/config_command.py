@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.cli.terminal_tables import print_rows
-from fewshot_km.experiments.settings.explaining import explain_keys, json_schema
+from fewshot_km.cli.terminal import print_rows
+from fewshot_km.experiments.settings.explain import explain_keys, json_schema
 
 config_commands = typer.Typer(
     help="What a grid file can say.", no_args_is_help=True, rich_markup_mode=None, add_completion=False

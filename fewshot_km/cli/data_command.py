@@ -6,16 +6,15 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
-from fewshot_km.cli.numbers import whole_number
-from fewshot_km.cli.options import DataRoot, DatasetOptions, Plugins, check_out, load_plugins
-from fewshot_km.cli.terminal_tables import print_line
+from fewshot_km.cli.options import DataRoot, DatasetOptions, Plugins, check_out, load_plugins, whole_number
+from fewshot_km.cli.terminal import print_line
 from fewshot_km.data import DATASETS, Dataset, load_dataset
 from fewshot_km.data.files.names import few
 from fewshot_km.data.splits import SPLIT_NAMES
 from fewshot_km.data.storage import default_data_root
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.experiments.settings.selection import parse_pairs
-from fewshot_km.foreign_text import one_line
+from fewshot_km.text import one_line
 
 data_commands = typer.Typer(
     help="Fetch, look at and check a data set.", no_args_is_help=True, rich_markup_mode=None, add_completion=False

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.filesize import decimal
 
-from fewshot_km.cli.terminal_tables import print_rows
+from fewshot_km.cli.terminal import print_rows
 from fewshot_km.experiments.cells.cell_worker import CellWorker
 from fewshot_km.experiments.cells.stopping import Stop
 from fewshot_km.experiments.events.progress import QuietDisplay, duration
@@ -16,10 +16,9 @@ from fewshot_km.experiments.runners.process_group import Team, choose_devices
 from fewshot_km.experiments.runners.run_grid import check_cells
 from fewshot_km.experiments.runners.run_plan import make_agenda, make_workplace, nothing_to_run
 from fewshot_km.experiments.settings.run_settings import RunOptions
-from fewshot_km.foreign_text import one_line
+from fewshot_km.text import counted, one_line
 from fewshot_km.training.devices import choose_device
 from fewshot_km.training.launching import follows
-from fewshot_km.wording import counted
 
 
 def plan(name: str, options: RunOptions) -> None:

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import typer
 
-from fewshot_km.cli.terminal_tables import print_line
+from fewshot_km.cli.terminal import print_line
 from fewshot_km.data import load_dataset
 from fewshot_km.data.storage import default_data_root
 from fewshot_km.errors import FewshotError, describe_error, message_of
@@ -17,8 +17,8 @@ from fewshot_km.experiments.settings.selection import parse_settings, select
 from fewshot_km.experiments.store.environment import describe_environment
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.experiments.store.stored_cell import StoredCell
+from fewshot_km.text import counted
 from fewshot_km.training.devices import choose_device
-from fewshot_km.wording import counted
 
 FAILED = 1  # exit status: some cells could not be analysed
 

@@ -1,5 +1,8 @@
-"""Options that several commands share."""
+"""Options that several commands share, and parsers of numbers in them."""
 
+import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +50,34 @@ DatasetOptions = Annotated[
 ]
 
 
+def whole_number(least: int, most: int) -> Callable[[str | int], int]:
+    """Return a parser of whole numbers from `least` to `most`, in the digits 0 to 9."""
+
+    def parse(value: str | int) -> int:
+        text = str(value)
+        number = int(text) if re.fullmatch("[0-9]{1,20}", text) else -1  # int() alone takes the digits of any alphabet
+        if not least <= number <= most:
+            raise typer.BadParameter(f"{text!r} is no whole number from {least:,} to {most:,}")
+        return number
+
+    return parse
+
+
+def real_number(least: float, most: float) -> Callable[[str | float], float]:
+    """Return a parser of numbers from `least` to `most`, in the digits 0 to 9."""
+
+    def parse(value: str | float) -> float:
+        text = str(value)
+        number = float(text) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?", text) else math.nan
+        if not least <= number <= most:
+            raise typer.BadParameter(f"{text!r} is no number from {least:,g} to {most:,g}")
+        return number
+
+    return parse
+
+
 def check_out(path: Path | None) -> None:
-    """Raise ConfigError unless `path` can name a file in a folder that is there: none is made elsewhere than asked."""
+    """Raise ConfigError unless `path` can name a file in a folder that exists; commands make no folders for `--out`."""
     if path is None:
         return
     if path.is_dir():

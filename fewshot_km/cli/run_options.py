@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.cli.numbers import real_number, whole_number
+from fewshot_km.cli.options import real_number, whole_number
 
 MOST = 1_000_000  # cells or tasks at once: more than there will ever be
 MOST_CORES = 4096  # and GPUs of one cell, which runs on one machine: none has more

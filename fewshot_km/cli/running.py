@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fewshot_km.accel.choice import check_backend
 from fewshot_km.cli.dry_run import plan
-from fewshot_km.cli.terminal_tables import print_line, print_table
+from fewshot_km.cli.terminal import print_line, print_table
 from fewshot_km.data.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError
 from fewshot_km.experiments.cells.cell_worker import CellWorker
@@ -28,12 +28,11 @@ from fewshot_km.experiments.runners.slurm_runner import run_on_slurm
 from fewshot_km.experiments.settings.run_settings import Cluster, Runner, RunOptions
 from fewshot_km.experiments.settings.selection import parse_duration, parse_pairs
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.foreign_text import one_line
 from fewshot_km.reports.markup import to_markdown
 from fewshot_km.reports.report import make_report
+from fewshot_km.text import counted, one_line
 from fewshot_km.training.devices import choose_device
 from fewshot_km.training.launching import follows, launched
-from fewshot_km.wording import counted
 
 FAILED = 1  # exit status: some cells are marked failed
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fewshot_km.data.storage import cache_root, whole_file, write_text
 from fewshot_km.errors import DataError
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import parse_json
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,7 @@ from fewshot_km.data.storage import (
     write_text,
 )
 from fewshot_km.errors import DataError
-from fewshot_km.foreign_text import one_line
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import one_line, parse_json
 
 ABANDONED_AFTER_S = 86_400  # a killed process leaves its unfinished bank; a day later nobody builds it any more
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fewshot_km.data.bank import ImageBank
 from fewshot_km.data.files.names import sort_key
 from fewshot_km.errors import DataError, UnknownNameError
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 SPLIT_NAMES = ("train", "val", "test")
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fewshot_km.foreign_text import csv_field
+from fewshot_km.text import csv_field
 
 
 def csv_text(frame: pd.DataFrame) -> str:

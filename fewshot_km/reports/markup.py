@@ -7,8 +7,8 @@ import io
 from pylatexenc.latexencode import RULE_DICT, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 from tabulate import tabulate
 
-from fewshot_km.foreign_text import csv_field, one_line
 from fewshot_km.reports.table import Entry, Table
+from fewshot_km.text import csv_field, one_line
 
 WIDE = 7  # columns that fit a page of text in its usual size
 

@@ -7,7 +7,7 @@ from fewshot_km.reports.comparisons import Contrasts
 from fewshot_km.reports.grid_results import GridResults
 from fewshot_km.reports.intervals import KINDS, Intervals
 from fewshot_km.reports.statistics import FEWEST_SEEDS_FOR_ALGORITHMS, Kind
-from fewshot_km.wording import counted, every
+from fewshot_km.text import counted, every
 
 # the numbers: Omniglot's 20-way 1-shot one-shot classification runs of Lake et al. 2015, with learners of this suite
 BATCH_NORM = (

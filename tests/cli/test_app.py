@@ -22,17 +22,17 @@ from typer.testing import CliRunner
 from fewshot_km.cli.app import app
 from fewshot_km.data import DATASETS
 from fewshot_km.data.splits import read_class_lists
-from fewshot_km.experiments.settings.explaining import explain_keys
+from fewshot_km.experiments.settings.explain import explain_keys
 from fewshot_km.experiments.settings.grid import load_grid, shipped_grids
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 from tests.experiments.test_survival import until
-from tests.support.command_line import fewshot_km, said, started
+from tests.support.command_line import ROOT, fewshot_km, said, started
 from tests.support.made_up_results import SMALL_GRID, results, store_result, write_grid
 
 InProcess = Callable[..., Any]
 RUN_BENCHMARKS = Path(__file__).resolve().parents[2] / "run_benchmarks.py"
-FIRST_ORDER_MAML = Path(__file__).parents[1] / "support" / "first_order_maml.py"
+FIRST_ORDER_MAML = ROOT / "tests" / "support" / "first_order_maml.py"
 
 
 def as_a_user_does(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -310,7 +310,7 @@ def test_several_mistakes_are_a_line_each(tmp_path: Path, in_process: InProcess,
     assert (done.exit_code, done.stdout) == (2, "")
     first, *others = done.stderr.splitlines()
     assert first == "error: small.toml: 3 mistakes"
-    starts = ("  tasks[0].ways: 1: ", "  tasks[0].size: unknown key", "  learners[0]: unknown learner 'malm'")
+    starts = ("  tasks[0].ways: 1: ", "  learners[0]: unknown learner 'malm'", "  tasks[0].size: unknown key")
     assert [line.startswith(start) for line, start in zip(others, starts, strict=True)] == [True] * 3
 
 

@@ -1,7 +1,7 @@
 """Episodes that are written down: read back, they are those that the samplers draw."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from fewshot_km.data.open_episodes import OpenEpisodeSampler
 from fewshot_km.data.splits import Split
 from fewshot_km.experiments.store.frozen_episodes import digest_of_test, episodes_digest
 from tests.data.test_episodes import numbered_dataset
+from tests.support.harmful_text import is_harmful
 from tests.support.made_up_results import SMALL_GRID, small_grid, write_grid
-from tests.test_foreign_text import is_harmful
 
 SPEC = TaskSpec(5, 1, 5)
 TWO_TASKS = SMALL_GRID.replace('"glyphs"', '"turned"').replace(
@@ -29,15 +29,14 @@ TWO_TASKS = SMALL_GRID.replace('"glyphs"', '"turned"').replace(
 
 
 @pytest.fixture
-def turned(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+def turned() -> Iterator[Dataset]:
     """Classes of different sizes in three views."""
-    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
     numbered = numbered_dataset([9, 9, 9, 7, 7, 7] * 7, views=3)
     dataset = Dataset(
         "turned", numbered.bank, {s: Split(s, numbered.splits["train"].classes, s) for s in ("train", "val", "test")}
     )
-    DATASETS._entries["turned"] = lambda data_root: dataset
-    return dataset
+    with DATASETS.temporarily({"turned": lambda data_root: dataset}):
+        yield dataset
 
 
 @pytest.fixture
@@ -99,14 +98,14 @@ def test_open_episodes_are_those_of_the_analysis(
 
 
 def test_class_names_command_neither_a_terminal_nor_a_spreadsheet(
-    turned: Dataset, dump: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    turned: Dataset, dump: Callable[..., Any], tmp_path: Path
 ) -> None:
     bank = turned.bank
     names = [f"{start}{name}" for start, name in zip("=+-@\t\x1b\u202e" * 99, bank.class_names, strict=False)]
     hostile = replace(turned, bank=replace(bank, class_names=tuple(names)))
-    monkeypatch.setitem(DATASETS._entries, "turned", lambda data_root: hostile)
     write_grid(tmp_path, SMALL_GRID.replace('"glyphs"', '"turned"'))
-    text = dump("small.toml").output
+    with DATASETS.temporarily({"turned": lambda data_root: hostile}):
+        text = dump("small.toml").output
     assert not any(map(is_harmful, text.replace("\n", "").replace("\t", "")))
     found = pd.read_csv(io.StringIO(text))["class_name"].unique()
     assert {name[:2] for name in found} == {"'=", "'+", "'-", "'@", "'\t", "\\u"}

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from fewshot_km.cli.app import app
 from fewshot_km.experiments.store.result_store import ResultStore
+from tests.support.harmful_text import is_harmful
 from tests.support.made_up_results import SMALL_GRID, small_grid, store_result
-from tests.test_foreign_text import is_harmful
 
 FUZZ = settings(
     max_examples=int(os.environ.get("FEWSHOT_KM_FUZZ", "60")),  # a few seconds

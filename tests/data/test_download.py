@@ -238,11 +238,14 @@ def test_a_folder_in_the_way_is_named(server: Server, tmp_path: Path) -> None:
         fetch("toy", tmp_path, {"toy": [server.file()]})
 
 
-def test_unknown_names_and_names_without_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_and_names_without_files(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'omniglot'"):
         fetch("omniglott", tmp_path)
-    monkeypatch.setitem(DATASETS._entries, "embedded", DATASETS.get("omniglot"))
-    with pytest.raises(DataError, match=r"nothing to fetch for data set 'embedded'.*omniglot, omniglot-vinyals"):
+    embedded = DATASETS.temporarily({"embedded": DATASETS.get("omniglot")})
+    with (
+        embedded,
+        pytest.raises(DataError, match=r"nothing to fetch for data set 'embedded'.*omniglot, omniglot-vinyals"),
+    ):
         fetch("embedded", tmp_path)
 
 

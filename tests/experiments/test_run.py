@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -91,10 +91,10 @@ def noise_dataset(seed: int) -> Dataset:
 
 
 @pytest.fixture(autouse=True)
-def noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    for registry in (DATASETS, NETWORKS, LEARNERS):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    DATASETS._entries["noise"] = lambda data_root: noise_dataset(0)
+def noise() -> Iterator[None]:
+    noise = {"noise": lambda data_root: noise_dataset(0)}
+    with DATASETS.temporarily(noise), NETWORKS.temporarily(), LEARNERS.temporarily():
+        yield
 
 
 def run(folder: Path, text: str, backend: str = "plain") -> tuple[Log, ResultStore]:
@@ -306,8 +306,7 @@ def test_any_way_out_of_a_data_set_is_one_line(tmp_path: Path, reason: str) -> N
     def load(data_root: Path) -> Dataset:
         raise WAYS_OUT[reason]()
 
-    DATASETS._entries["noise"] = load
-    with pytest.raises(FewshotError) as caught:
+    with DATASETS.temporarily({"noise": load}), pytest.raises(FewshotError) as caught:
         run(tmp_path, NOISE_GRID)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -446,10 +445,10 @@ def test_a_last_step_that_blows_up_is_no_result(tmp_path: Path) -> None:
 
 def test_another_version_of_the_data_is_noticed_before_anything_runs(tmp_path: Path) -> None:
     run(tmp_path, NOISE_GRID)
-    DATASETS._entries["noise"] = lambda data_root: noise_dataset(1)
-    run(tmp_path, NOISE_GRID)  # nothing is left to do: nothing is mixed
-    with pytest.raises(DataError, match="noise-5w1s/maml/seed0 was run on another version of 'noise'"):
-        run(tmp_path, NOISE_GRID.replace("seeds = [0]", "seeds = [0, 1]"))
+    with DATASETS.temporarily({"noise": lambda data_root: noise_dataset(1)}):
+        run(tmp_path, NOISE_GRID)  # nothing is left to do: nothing is mixed
+        with pytest.raises(DataError, match="noise-5w1s/maml/seed0 was run on another version of 'noise'"):
+            run(tmp_path, NOISE_GRID.replace("seeds = [0]", "seeds = [0, 1]"))
 
 
 def test_an_edited_plugin_is_another_cell_whatever_it_registers(
@@ -510,9 +509,8 @@ def test_what_does_not_fit_the_contract_is_one_line_before_anything_runs(
         "dataset": (DATASETS, "noise"),
     }
     registry, name = registries[kind]
-    registry._entries[name] = entry
     text = NOISE_GRID.replace("filters = 8", "") if kind == "network" else NOISE_GRID
-    with pytest.raises(error, match=message) as caught:
+    with registry.temporarily({name: entry}), pytest.raises(error, match=message) as caught:
         run(tmp_path, text)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "results").exists()

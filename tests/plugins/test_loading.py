@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ import pytest
 from fewshot_km.errors import PluginError
 from fewshot_km.learners import LEARNERS
 from fewshot_km.plugins.loading import load_entry_points, load_plugin
+from tests.support.command_line import ROOT
 
-FIRST_ORDER_MAML = Path(__file__).parents[1] / "support" / "first_order_maml.py"
+FIRST_ORDER_MAML = ROOT / "tests" / "support" / "first_order_maml.py"
 
 
 @pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
+def own_registry() -> Iterator[None]:
+    with LEARNERS.temporarily():
+        yield
 
 
 def test_a_learner_in_a_users_file_is_registered() -> None:
@@ -119,9 +122,8 @@ def digest_of(folder: Path, how: str, helper_text: str, monkeypatch: pytest.Monk
     """Of a plug-in with a helper, in a process that has not seen either before."""
     code, helper = HELPERS[how]
     files = {"p.py": code, helper: helper_text, **EXTRA.get(how, {})}
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, LEARNERS.temporarily():
         patch.setattr(sys, "path", list(sys.path))
-        patch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
         before = set(sys.modules)
         load_plugin(write_plugin(folder, "p", {path.format("p"): text.format("p") for path, text in files.items()}))
         sources = LEARNERS.sources("mine")

@@ -16,7 +16,7 @@ from pylatexenc.latexwalker import LatexWalker
 
 from fewshot_km.reports.markup import escape_latex, to_csv, to_html, to_latex, to_markdown
 from fewshot_km.reports.table import Entry, Section, Table
-from tests.test_foreign_text import is_harmful
+from tests.support.harmful_text import is_harmful
 
 HOSTILE = "a&b_50%$x$#{y}~^\\z|<script>alert('1')</script>\"*[l](u)`é≥"
 TABLE = Table(

@@ -10,7 +10,7 @@ from fewshot_km.data.files.names import SHOWN, ending, few, sort_key
 from fewshot_km.data.files.trees import FileTree, FolderTree
 from fewshot_km.data.images import image_suffixes
 from fewshot_km.data.layouts.split_words import split_called
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 LOOKED_INTO = 20  # files: a message must not take long
 ENDINGS_SHOWN = 6  # endings of files; more are summed up

@@ -10,7 +10,7 @@ from fewshot_km.data.images import ClassFiles
 from fewshot_km.data.layouts.split_words import split_called, splits_in
 from fewshot_km.data.splits import JOIN_SPLITS, SPLIT_NAMES, ClassLists, advise_validation, check_disjoint
 from fewshot_km.errors import DataError
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 Depth = Literal["auto", "each", 1, 2, 3, 4, 5, 6, 7, 8, 9]
 """Folders from the outermost to a class: a number; each folder that holds images; or found out where it is clear."""

@@ -21,7 +21,7 @@ from fewshot_km.data.splits import (
     check_disjoint,
 )
 from fewshot_km.errors import DataError
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 
 @dataclass(frozen=True)

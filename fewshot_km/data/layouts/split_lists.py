@@ -11,7 +11,7 @@ from fewshot_km.data.layouts.class_tables import FileFinder, Row, plain_path, re
 from fewshot_km.data.layouts.split_words import split_and_rest, split_called
 from fewshot_km.data.splits import SPLIT_NAMES, ClassLists
 from fewshot_km.errors import DataError, describe_error
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import parse_json
 
 LIST_ENDINGS = (".csv", ".tsv", ".json", ".txt")
 

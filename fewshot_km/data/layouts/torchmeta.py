@@ -26,7 +26,7 @@ from fewshot_km.data.images import ImageForm, bank_from_images
 from fewshot_km.data.layouts.published import Layout, all_classes, bank_from_pixels, first_places
 from fewshot_km.data.splits import SPLIT_NAMES
 from fewshot_km.errors import DataError, describe_error
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import parse_json
 
 FILES = {split: (f"{split}_data.hdf5", f"{split}_labels.json") for split in SPLIT_NAMES}
 ONE_FILE = "data.hdf5"

@@ -27,7 +27,7 @@ from fewshot_km.data.splits import (
     take_validation,
 )
 from fewshot_km.errors import DataError
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 _ADDED = re.compile(r"(?i)[-_. ]?(mask|masks|seg|segm|segmentation|gt|trimap|annotation|annotated|depth)$")
 

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fewshot_km.experiments.settings.grid import Cell
-from fewshot_km.foreign_text import one_line
+from fewshot_km.text import counted, one_line
 from fewshot_km.training.history import Progress as Iteration
-from fewshot_km.wording import counted
 
 if TYPE_CHECKING:
     from fewshot_km.accel.choice import Choice

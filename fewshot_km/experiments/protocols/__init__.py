@@ -18,7 +18,7 @@ class Protocol:
     name: str
     description: str
     text: str
-    tables: Mapping[str, Mapping[str, Any]]
+    tables: Mapping[str, dict[str, Any]]
 
     def __str__(self) -> str:
         return self.name

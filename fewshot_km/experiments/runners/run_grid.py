@@ -9,8 +9,8 @@ from fewshot_km.data import Dataset
 from fewshot_km.errors import ConfigError, DataError, FewshotError, PluginError, describe_error
 from fewshot_km.experiments.cells.cell_worker import CellWorker, Outcome
 from fewshot_km.experiments.cells.parts import make_learner, make_streams
+from fewshot_km.experiments.cells.sizes import Memory, check_sizes, memory_here
 from fewshot_km.experiments.settings.grid import Cell, Grid
-from fewshot_km.experiments.settings.sizes import Memory, check_sizes, memory_here
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.plugins.boundary import plugin_code
 

@@ -10,7 +10,7 @@ from fewshot_km.experiments.settings.grid import Cell, Grid, find_grid, load_gri
 from fewshot_km.experiments.settings.run_settings import Runner, RunOptions
 from fewshot_km.experiments.settings.selection import parse_settings, select
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.wording import every
+from fewshot_km.text import every
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_serializer, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 # Raise it with any change that gives other numbers for the same settings. 2: images of an episode come in random order.
 RESULTS_VERSION = 2
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Ways = Annotated[int, Field(ge=2, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 
 
@@ -21,26 +24,43 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DatasetConfig(Section):
-    """The images: a name, or a table of a name and options (`fewshot-km datasets` lists them); written the same way."""
+class Named(Section):
+    """Something registered, and its options as further keys; its name alone stands for a table without options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
-    name: str = Field(description="A registered data set.")
+    name: str
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: object) -> object:
+        if not isinstance(value, str | Mapping | cls):
+            raise PydanticCustomError("not_named", "must be a name, or a table of a name and options")
         return {"name": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        reference = handler(schema)
+        definition = handler.resolve_ref_schema(reference)
+        table = dict(definition)
+        definition.clear()
+        definition["anyOf"] = [{"type": "string"}, table]
+        return reference
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every key but the name."""
+        return dict(self.model_extra or {})
+
+
+class DatasetConfig(Named):
+    """The images (`fewshot-km datasets` lists names and options); without options, a record holds the name alone."""
+
+    name: str = Field(description="A registered data set.")
 
     @model_serializer
     def _plain(self) -> str | dict[str, Any]:
         return {"name": self.name, **self.options} if self.options else self.name
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the data set: every key but the name."""
-        return dict(self.model_extra or {})
 
     def __str__(self) -> str:
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
@@ -52,7 +72,7 @@ class TaskConfig(Section):
     dataset: DatasetConfig = Field(
         description="A registered data set, its name or a table of name and options: `fewshot-km datasets` lists them."
     )
-    ways: Annotated[int, Field(ge=2, strict=True)] = Field(description="Classes per task.")
+    ways: Ways = Field(description="Classes per task.")
     shots: PositiveInt = Field(description="Support images per class.")
     train_queries: PositiveInt = Field(
         default=5, description="Query images per class at meta-training. 5: enough for a steady outer gradient."
@@ -63,30 +83,16 @@ class TaskConfig(Section):
     )
 
 
-class NetworkConfig(Section):
+class NetworkConfig(Named):
     """The backbone; further keys are its options (`fewshot-km networks` lists them)."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(default="conv4", description="A registered backbone. conv4: the network of MAML, ANIL and KM.")
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the backbone: every key but the name."""
-        return dict(self.model_extra or {})
 
-
-class LearnerConfig(Section):
+class LearnerConfig(Named):
     """The learner; further keys are its options (`fewshot-km learners` lists them)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
     name: str = Field(description="A registered learner.")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the learner: every key but the name."""
-        return dict(self.model_extra or {})
 
 
 class InnerConfig(Section):

@@ -1,63 +1,70 @@
-"""Mistakes in a grid file, a line each: where, what is wrong, what is allowed."""
+"""What is wrong with a grid file, by place: a line that says what, and what is allowed."""
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fewshot_km.registry import did_you_mean, say_mistake
+from fewshot_km.registry import did_you_mean, say_problem
 
-Place = tuple[str, ...]
-"""Keys from the outside in, list positions as digits: ("tasks", "0", "ways")."""
+Place = tuple[str | int, ...]
+"""Keys and positions from the outside in: ("tasks", 0, "ways")."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], locate: Callable[[Place], str]) -> list[str]:
-    """The errors of a validation of `model`, one for each place; `locate` turns a place into words of the file."""
+def find_problems(model: type[BaseModel], content: Any) -> dict[Place, str]:
+    """What `model` finds wrong with `content`, by place; one problem a place."""
     found: dict[Place, str] = {}
-    for mistake in error.errors():
-        place = _keys(model, tuple(str(part) for part in mistake["loc"]))
-        found.setdefault(place, f"{locate(place)}: {_problem(mistake, model, place)}")  # unions have more than one
-    return list(found.values())
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        schema = model.model_json_schema()
+        for problem in error.errors():
+            place = _place(problem, content)
+            found.setdefault(place, _say(problem, schema, place))
+    return found
 
 
-def _problem(mistake: ErrorDetails, model: type[BaseModel], place: Place) -> str:
-    if mistake["type"] == "extra_forbidden":
-        known = list(_model_at(model, place[:-1]).model_fields)
-        return f"unknown key; {did_you_mean(place[-1], known)}allowed: {', '.join(known)}"
-    if mistake["type"] == "missing":
-        field = _model_at(model, place[:-1]).model_fields[place[-1]]
-        return "is missing" + (f": {field.description}" if field.description else "")
-    return say_mistake(mistake)
+def _place(problem: ErrorDetails, content: Any) -> Place:
+    """The problem's place in the content, without the branches of unions, which pydantic names beside the keys."""
+    place: list[str | int] = []
+    for part in problem["loc"]:
+        known = content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
+        if part in known:
+            place.append(part)
+            content = content[part]
+    return (*place, problem["loc"][-1]) if problem["type"] == "missing" else tuple(place)
+
+
+def _say(problem: ErrorDetails, schema: dict[str, Any], place: Place) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = list(_properties(schema, place[:-1]))
+        return f"unknown key; {did_you_mean(str(place[-1]), known)}allowed: {', '.join(known)}"
+    if problem["type"] == "missing":
+        description = _properties(schema, place[:-1])[str(place[-1])].get("description")
+        return "is missing" + (f": {description}" if description else "")
+    return say_problem(problem)
+
+
+def _properties(schema: dict[str, Any], place: Place) -> dict[str, Any]:
+    table = table_of(schema, schema)
+    for part in place:
+        table = table_of(table["items"] if isinstance(part, int) else table["properties"][part], schema)
+    return dict(table["properties"]) if "properties" in table else {}
+
+
+def table_of(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A node of a JSON schema without its reference; where it may be a name or a table, the table."""
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return next((option for option in node.get("anyOf", ()) if "properties" in option), node)
 
 
 def dotted(place: Place) -> str:
-    """As a person writes it: tasks[0].ways."""
-    return "".join(f"[{part}]" if _is_position(part) else f".{part}" for part in place).lstrip(".")
+    """A place as people write it: tasks[0].ways."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
 
 
-def _is_position(part: str) -> bool:
-    return part.isascii() and part.isdecimal()
-
-
-def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel]:
-    for part in place:
-        annotation = model.model_fields[part].annotation
-        assert inspect.isclass(annotation)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
-    return model
-
-
-def _keys(model: type[BaseModel], place: Place) -> Place:
-    """A place without the branches of unions, which pydantic names after the key."""
-    kept: list[str] = []
-    inside: type[BaseModel] | None = model
-    for part in place:
-        if inside is None and not _is_position(part):
-            break
-        kept.append(part)
-        field = inside.model_fields.get(part) if inside else None
-        annotation = field.annotation if field else None
-        inside = annotation if inspect.isclass(annotation) and issubclass(annotation, BaseModel) else None
-    return tuple(kept)
+def touched(wrong: Iterable[Place]) -> set[Place]:
+    """All places in which something is wrong, the outermost keys included."""
+    return {place[:n] for place in wrong for n in range(1, len(place) + 1)}

@@ -1,46 +1,30 @@
-"""What a task and a learner of a grid file say together: the labels and settings of their cells, and every mistake."""
+"""What a task and a learner of a grid file give together: labels and settings of their cells, and every problem."""
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, TypeVar
 
 from fewshot_km.data import DATASETS
-from fewshot_km.errors import FewshotError, MistakesError, UnknownNameError
+from fewshot_km.errors import FewshotError, UnknownNameError
 from fewshot_km.experiments.protocols import Protocol, find_protocol
 from fewshot_km.experiments.settings.cell_settings import (
     CellConfig,
     DatasetConfig,
-    InnerConfig,
     LearnerConfig,
+    Named,
     NetworkConfig,
-    OuterConfig,
-    Section,
-    TestConfig,
-    ValidationConfig,
+    TaskConfig,
 )
+from fewshot_km.experiments.settings.differences import differences
+from fewshot_km.experiments.settings.grid_file import GridFile, LearnerEntry, Sections, Table, TaskEntry
 from fewshot_km.experiments.settings.plugin_use import source_digests
-from fewshot_km.experiments.settings.problems import Place, dotted, explain
+from fewshot_km.experiments.settings.problems import Place, dotted, find_problems, touched
 from fewshot_km.learners import LEARNERS
 from fewshot_km.models import NETWORKS
 from fewshot_km.registry import Registry
-
-SECTIONS: dict[str, type[Section]] = {
-    "network": NetworkConfig,
-    "inner": InnerConfig,
-    "outer": OuterConfig,
-    "validation": ValidationConfig,
-    "test": TestConfig,
-}
-"""Tables that may stand at the top of a grid file and, for what differs, inside a task or a learner."""
-
-SHARED_BY_LEARNERS = ("validation", "test")
-LISTED = ("ways", "shots")
-"""Keys of a task that may be lists: it is a task for each combination then."""
 
 # what else lies beside the folders of tasks and of learners
 _TAKEN = "figures|jobs|tensorboard|(?:table|report|tuning|test_examples)[.].*"
@@ -50,42 +34,23 @@ LABEL_RULE = (
     "what begins with 'table.', 'report.', 'tuning.' or 'test_examples.', which lie beside it"
 )
 
-Say = Callable[[str], object]
-"""Takes a mistake, without the file's name."""
+Problems = list[tuple[Place, str]]
+NamedConfig = TypeVar("NamedConfig", bound=Named)
 
 
-def is_label(label: object) -> bool:
-    """Whether it can name a folder of results."""
-    return isinstance(label, str) and _LABEL.fullmatch(label) is not None
+def is_label(label: str) -> bool:
+    """Check whether it can name a folder of results."""
+    return _LABEL.fullmatch(label) is not None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A task or a learner of a grid file, and where it stands; a learner by its name alone is a table with a name."""
+def _lists(task: Table) -> dict[str, list[int]]:
+    given = {key: task[key] for key in ("ways", "shots") if key in task}
+    return {key: value if isinstance(value, list) else [value] for key, value in given.items()}
 
-    place: str
-    table: Mapping[str, Any]
 
-    def count(self) -> int:
-        """How many tasks it is at most."""
-        return math.prod(len(values) for values in self._listed().values())
-
-    def tasks(self, say: Say) -> list["Entry"]:
-        """A task for each combination of its ways and shots, in their order, the shots faster."""
-        listed = self._listed()
-        for key, values in listed.items():
-            once = list({repr(value): value for value in values}.values())
-            if len(once) < len(values):
-                say(f"{self.place}.{key}: each number once; got {values}")
-            if not values:
-                say(f"{self.place}.{key}: []: name at least one number")
-            listed[key] = once
-        tables = [{**self.table, **dict(zip(listed, values, strict=True))} for values in product(*listed.values())]
-        return [Entry(self.place, table) for table in tables]
-
-    def _listed(self) -> dict[str, list[Any]]:
-        given = {key: self.table[key] for key in LISTED if key in self.table}
-        return {key: value if isinstance(value, list) else [value] for key, value in given.items()}
+def count_tasks(task: Table) -> int:
+    """How many tasks an entry of the file makes."""
+    return math.prod(map(len, _lists(task).values()))
 
 
 @dataclass(frozen=True)
@@ -95,109 +60,147 @@ class Resolved:
     task: str
     learner: str
     config: CellConfig
-    protocol: Protocol | None
+    protocol: str | None
+    deviations: tuple[str, ...]
 
 
-def resolve(
-    raw: Mapping[str, Any], task: Entry, learner: Entry, overrides: Mapping[str, Any], *, is_one: bool, say: Say
-) -> Resolved | None:
-    """One task and one learner; None where there are mistakes, which are said.
+@dataclass(frozen=True)
+class _Entry:
+    """A task or a learner, and its place in the file; not `is_one`: one of several tasks that an entry makes."""
 
-    Overrides stand over the learner's tables, these over the task's, over the file's, over the protocol's. Not
-    `is_one`: the task is one of several that an entry of the file makes.
+    place: Place
+    table: Table
+    is_one: bool = True
+
+
+class Resolver:
+    """Resolves the tasks and learners of a file; `problems` are lines that say what is wrong with them, each once.
+
+    What is missing at a place where something wrong stood is no further problem.
     """
-    mistakes: list[str] = []
-    try:
-        protocol = find_protocol(task.table["protocol"]) if "protocol" in task.table else None
-    except UnknownNameError as error:
-        say(f"{task.place}.protocol: {error}")
-        return None  # what else it lacks may stand in the protocol that was meant
-    merged: dict[str, Any] = {"seed": 0}
-    origin: dict[Place, str] = {("task",): task.place, ("learner",): learner.place}
-    base = protocol.tables if protocol else {}
-    layers = (
-        (base, f"protocol {protocol}: "),
-        (raw, ""),
-        (task.table, f"{task.place}."),
-        (learner.table, f"{learner.place}."),
-        (overrides, "--set "),
-    )
-    for layer, place in layers:
-        for section in SECTIONS:
-            table = layer.get(section, {})
-            settings = merged.setdefault(section, {})
-            if not isinstance(table, Mapping):
-                if layer is not raw:  # of which it is said
-                    mistakes.append(f"{place}{section}: must be a table of keys, not {table!r}")
-                continue
-            if layer is learner.table and table and section in SHARED_BY_LEARNERS:
-                mistakes.append(f"{place}{section}: all learners share their episodes; put it into the task")
-                continue
-            if "name" in table and table["name"] != settings.get("name"):
-                settings.clear()  # another network: options of the one before are not its own
-            settings.update(table)
-            origin.update({(section, str(key)): f"{place}{section}.{key}" for key in table})
-    beside = {*SECTIONS, "label", "protocol"}
-    merged["task"] = dict(base.get("task", {})) | {k: v for k, v in task.table.items() if k not in beside}
-    merged["learner"] = {k: v for k, v in learner.table.items() if k not in beside}
 
-    def locate(loc: Place) -> str:
-        for depth in range(len(loc), 0, -1):
-            if loc[:depth] in origin:
-                return dotted((origin[loc[:depth]], *loc[depth:]))
-        return dotted(loc)
+    def __init__(self, file: GridFile, overrides: Sections, wrong: Collection[Place]) -> None:
+        self._file = file
+        self._overrides = overrides
+        self._wrong = set(wrong)
+        self._touched = touched(wrong)
+        self.problems: dict[str, None] = {}
 
-    config = None
-    try:
+    def resolve_all(self) -> Iterator[Resolved]:
+        """Yield what is right of all tasks and learners."""
+        taken: dict[str, str] = {}
+        learners = [_Entry(("learners", n), table) for n, table in enumerate(self._file.learners)]
+        for task, learner in product(self._tasks(), learners):
+            found = self._resolve(task, learner)
+            if isinstance(found, list):
+                self.problems |= {f"{dotted(place)}: {problem}": None for place, problem in found}
+                continue
+            folder = f"{found.task}/{found.learner}".lower()  # as file systems that ignore case see it
+            place = f"{dotted(task.place)} and {dotted(learner.place)}"
+            if folder in taken:
+                self.problems[f"{taken[folder]} and {place} are both '{folder}': give one a label = \"...\""] = None
+            taken.setdefault(folder, place)
+            yield found
+
+    def _tasks(self) -> Iterator[_Entry]:
+        """Yield a task for each combination of ways and shots, in their order, the shots faster."""
+        for n, entry in enumerate(self._file.tasks):
+            lists = _lists(entry)
+            for values in product(*lists.values()):
+                table = entry | dict(zip(lists, values, strict=True))
+                yield _Entry(("tasks", n), table, is_one=count_tasks(entry) == 1)
+
+    def _resolve(self, task: _Entry, learner: _Entry) -> Resolved | Problems:
+        try:
+            protocol = find_protocol(task.table["protocol"]) if "protocol" in task.table else None
+        except UnknownNameError as error:  # what else the task lacks may stand in the protocol that was meant
+            return [((*task.place, "protocol"), str(error))]
+        base = protocol.tables if protocol else {}
+        merged, network_at = self._merge(base, task, learner)
+        found: Problems = []
+        if "dataset" in merged["task"]:
+            dataset = DatasetConfig.model_validate(merged["task"]["dataset"])
+            merged["task"]["dataset"] = _with_options(dataset, DATASETS, (*task.place, "dataset"), found)
+        network = NetworkConfig.model_validate(merged["network"])
+        merged["network"] = _with_options(network, NETWORKS, (*network_at, "name"), found)
+        if "name" in learner.table:
+            merged["learner"] = _with_options(LearnerConfig(**merged["learner"]), LEARNERS, learner.place, found)
+        missing = find_problems(CellConfig, merged)  # all else was found in the file
+        owners = {"task": task.place, "learner": learner.place}
+        for (section, *key), problem in missing.items():
+            owner = owners.get(str(section))
+            layers = [owner] if owner else [(section,), (*task.place, section), (*learner.place, section)]
+            places = [(*layer, *key) for layer in layers]
+            if not any(place in self._touched or touched([place]) & self._wrong for place in places):
+                found.append((places[0], problem))
+        labels = _task_label(task, merged["task"]), _learner_label(learner)
+        for entry, label in zip((task, learner), labels, strict=True):
+            if not is_label(label) and ("label" in entry.table or not (found or missing)):
+                found.append(((*entry.place, "label"), f"{entry.table.get('label', label)!r} {LABEL_RULE}"))
+        if found or missing:
+            return found
         config = CellConfig.model_validate(merged)
-    except ValidationError as error:
-        mistakes += explain(error, CellConfig, locate)
-    network = {"name": NetworkConfig().name, **merged["network"]}
-    found = {
-        "dataset": _options(DATASETS, merged["task"].get("dataset"), locate(("task", "dataset")), mistakes),
-        "network": _options(NETWORKS, network, locate(("network", "name")), mistakes),
-        "learner": _options(LEARNERS, merged["learner"], locate(("learner",)), mistakes),
-    }
-    labels = _task_label(task, config, is_one=is_one), learner.table.get("label", merged["learner"].get("name"))
-    for label, entry in zip(labels, (task, learner), strict=True):
-        if not is_label(label) and (config or "label" in entry.table):
-            mistakes.append(f"{entry.place}.label: {entry.table.get('label', label)!r} {LABEL_RULE}")
-    for mistake in mistakes:
-        say(mistake)
-    if mistakes or config is None:
-        return None
-    config = config.model_copy(
-        update={
-            "task": config.task.model_copy(update={"dataset": DatasetConfig(**found["dataset"])}),
-            "network": NetworkConfig(**found["network"]),
-            "learner": LearnerConfig(**found["learner"]),
-        }
-    )
-    config = config.model_copy(update={"plugin_sources": source_digests(config)})
-    return Resolved(str(labels[0]), str(labels[1]), config, protocol)
+        config = config.model_copy(update={"plugin_sources": source_digests(config)})
+        name, deviations = (protocol.name, _deviations(protocol, config)) if protocol else (None, ())
+        return Resolved(*labels, config, name, deviations)
+
+    def _merge(self, base: Mapping[str, Table], task: _Entry, learner: _Entry) -> tuple[Table, Place]:
+        """All settings as far as they are given, and where the network is named.
+
+        Overrides stand over the learner's, these over the task's, over the file's, over the protocol's (`base`).
+        """
+        merged: Table = {"seed": 0}
+        network_at: Place = ("network",)
+        for section in Sections.model_fields:
+            settings: Table = {}
+            layers: list[tuple[Place, Table]] = [
+                ((section,), base.get(section, {})),
+                ((section,), getattr(self._file, section)),
+                ((*task.place, section), task.table.get(section, {})),
+                ((*learner.place, section), learner.table.get(section, {})),
+                ((f"--set {section}",), getattr(self._overrides, section)),
+            ]
+            for place, table in layers:
+                if "name" in table:
+                    network_at = place
+                    if table["name"] != settings.get("name"):
+                        settings.clear()  # another network: the options of the one before are not its own
+                settings |= table
+            merged[section] = settings
+        of_task = {key: value for key, value in task.table.items() if key in TaskConfig.model_fields}
+        merged["task"] = base.get("task", {}) | of_task
+        beside = LearnerEntry.model_fields.keys() - {"name"}
+        merged["learner"] = {key: value for key, value in learner.table.items() if key not in beside}
+        return merged, network_at
 
 
-def _task_label(task: Entry, config: CellConfig | None, *, is_one: bool) -> object:
-    """The task's label with its numbers in it; for settings that are wrong, one with others."""
-    name, ways, shots = (config.task.dataset.name, config.task.ways, config.task.shots) if config else ("wrong", 0, 0)
-    label = task.table.get("label", f"{name}-{{ways}}w{{shots}}s")
-    if not isinstance(label, str):
-        return label
-    if not (is_one or "{ways}" in label or "{shots}" in label):
-        label += "-{ways}w{shots}s"
-    return label.replace("{ways}", str(ways)).replace("{shots}", str(shots))
-
-
-def _options(registry: Registry[Any], table: object, place: str, mistakes: list[str]) -> dict[str, Any]:
-    """A registered name with all of its options, so that a record says all of them; empty where there are mistakes."""
-    chosen = {"name": table} if isinstance(table, str) else table
-    if not (isinstance(chosen, Mapping) and isinstance(chosen.get("name"), str)):
-        return {}  # which pydantic says
-    name = chosen["name"]
+def _with_options(chosen: NamedConfig, registry: Registry[Any], place: Place, found: Problems) -> NamedConfig:
+    """Add the defaults of all options, so that a record has all of them; problems go to `found`."""
     try:
-        return {"name": name, **registry.options(name, {key: value for key, value in chosen.items() if key != "name"})}
-    except MistakesError as error:
-        mistakes += [f"{place}: {mistake}" for mistake in error.mistakes]
+        options = registry.options(chosen.name, chosen.options)
     except FewshotError as error:
-        mistakes.append(f"{place}: {error}")
-    return {}
+        found += [(place, problem) for problem in error.problems]
+        return chosen
+    return type(chosen).model_validate({**options, "name": chosen.name})
+
+
+def _task_label(task: _Entry, settings: Table) -> str:
+    """The task's label; a number that is missing is 0 in it."""
+    label: str = task.table.get("label", TaskEntry.model_fields["label"].default)
+    if not (task.is_one or "{ways}" in label or "{shots}" in label):
+        label += "-{ways}w{shots}s"
+    label = label.replace("{dataset}", settings["dataset"].name if "dataset" in settings else "")
+    return label.replace("{ways}", str(settings.get("ways", 0))).replace("{shots}", str(settings.get("shots", 0)))
+
+
+def _learner_label(learner: _Entry) -> str:
+    label: str = learner.table.get("label", LearnerEntry.model_fields["label"].default)
+    return label.replace("{name}", learner.table.get("name", ""))
+
+
+def _deviations(protocol: Protocol, config: CellConfig) -> tuple[str, ...]:
+    settings = config.model_dump(mode="json")
+    here = {section: {key: settings[section].get(key) for key in table} for section, table in protocol.tables.items()}
+    here["task"]["dataset"] = config.task.dataset.name
+    options = [f"task.dataset.{key} {value}" for key, value in config.task.dataset.options.items() if value is True]
+    return (*differences(protocol.tables, here), *options)

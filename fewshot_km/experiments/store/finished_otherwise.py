@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fewshot_km.experiments.settings.differences import other_settings
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.wording import counted
+from fewshot_km.text import counted
 
 
 def say_finished_otherwise(cells: Iterable[Cell], store: ResultStore) -> list[str]:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # before Python 3.12, pydantic needs th
 from fewshot_km.data.storage import read_text_bounded
 from fewshot_km.errors import DataError
 from fewshot_km.experiments.settings.cell_settings import settings_digest
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import parse_json
 
 RECORD = "record.json"
 MOST_BYTES = 2**22  # a record has some kilobytes, and 200 bytes more for each time that its cell was gone on with

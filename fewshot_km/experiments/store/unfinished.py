@@ -26,7 +26,7 @@ from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.experiments.cells.stopping import Stop, StoppedRun
 from fewshot_km.experiments.store.csv_files import history_csv
 from fewshot_km.experiments.store.record import MOST_BYTES
-from fewshot_km.json_text import parse_json
+from fewshot_km.text import parse_json
 from fewshot_km.training.checkpoint_header import DamagedCheckpointError, Reached, read_reached
 
 if TYPE_CHECKING:

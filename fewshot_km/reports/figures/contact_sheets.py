@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fewshot_km.data import Dataset
 from fewshot_km.data.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.data.storage import whole_file
-from fewshot_km.foreign_text import one_line
+from fewshot_km.text import one_line
 
 DOTS_PER_INCH = 150
 SMALLEST_IMAGE = 68  # dots on either side: a 28x28 image is shown at more than twice its size

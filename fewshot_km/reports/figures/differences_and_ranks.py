@@ -16,7 +16,7 @@ from fewshot_km.reports.figures.figure_text import label, text_width
 from fewshot_km.reports.figures.figure_words import task_title
 from fewshot_km.reports.report import Report
 from fewshot_km.reports.table import p_equation
-from fewshot_km.wording import every
+from fewshot_km.text import every
 
 # of a critical-difference diagram, in inches
 AXIS = 0.55  # from the top: below its ticks' numbers and the critical difference

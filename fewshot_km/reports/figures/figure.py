@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fewshot_km.data.storage import write_bytes
-from fewshot_km.foreign_text import visible
 from fewshot_km.reports.figures.figure_style import house_style
+from fewshot_km.text import visible
 
 CAPTIONS = "captions.md"
 MOST_DOTS = 60_000  # of height: Agg draws no more than 65,536

@@ -14,8 +14,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from fewshot_km.data.storage import read_bytes_bounded, read_text_bounded
 from fewshot_km.errors import DataError
 from fewshot_km.experiments.store.example_images import FACTS, STEM
-from fewshot_km.foreign_text import visible
 from fewshot_km.reports.grid_results import GridResults, Score
+from fewshot_km.text import visible
 
 MEDIA = {f"{STEM}.png": "image/png", f"{STEM}.jpg": "image/jpeg"}  # what a sheet may be: no other file is read
 MOST_BYTES = 2**26  # a sheet of large photographs has some megabytes

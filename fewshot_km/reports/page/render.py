@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fewshot_km.experiments.settings.grid import Grid, shipped_grids
-from fewshot_km.foreign_text import one_line
 from fewshot_km.reports.figures.figure import Picture, svg_text
 from fewshot_km.reports.figures.figure_layout import COLUMN
 from fewshot_km.reports.page.cell_rows import CellFacts, cell_facts
@@ -26,6 +25,7 @@ from fewshot_km.reports.verdicts import (
     headline_sentence,
     ranking_sentences,
 )
+from fewshot_km.text import one_line
 
 FOLDER = "page"
 PAGE_HEIGHT = 11.0  # inches

@@ -12,8 +12,8 @@ from fewshot_km.experiments.events import progress as display_module
 from fewshot_km.experiments.events.progress import GridDisplay, JsonDisplay, QuietDisplay
 from fewshot_km.experiments.settings.grid import Grid
 from fewshot_km.training.history import Progress
+from tests.support.harmful_text import is_harmful
 from tests.support.made_up_results import small_grid
-from tests.test_foreign_text import is_harmful
 
 SUMMARY = {
     "test_accuracy": 0.87654,

@@ -49,21 +49,17 @@ def test_an_edited_helper_makes_other_cells_and_its_plugin_is_named(tmp_path: Pa
     assert "glyphs-5w1s/helped, seed 0: settings changed: the plug-in of learner 'helped' " in again.stderr
 
 
-def test_a_process_that_read_other_files_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
-
-    @LEARNERS.register("helped")
+def test_a_process_that_read_other_files_runs_nothing(tmp_path: Path) -> None:
     class Helped(ANIL): ...
 
-    config = small_grid(tmp_path, TEXT).cells[0].config
-    assert config.plugin_sources == source_digests(config)
-    assert list(config.plugin_sources) == ["learner"]
-    check_sources(config)
-    other = config.model_copy(update={"plugin_sources": {"learner": "0" * 64}})
-    with pytest.raises(
-        PluginError, match="the plug-in of learner 'helped' was edited after the run began: start it again"
-    ):
-        check_sources(other)
+    with LEARNERS.temporarily({"helped": Helped}):
+        config = small_grid(tmp_path, TEXT).cells[0].config
+        assert config.plugin_sources == source_digests(config)
+        assert list(config.plugin_sources) == ["learner"]
+        check_sources(config)
+        other = config.model_copy(update={"plugin_sources": {"learner": "0" * 64}})
+        with pytest.raises(PluginError, match="plug-in of learner 'helped' was edited after the run began: start it"):
+            check_sources(other)
 
 
 @pytest.mark.parametrize(

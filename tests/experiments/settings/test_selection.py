@@ -95,7 +95,7 @@ def test_set_replaces_a_setting_of_every_cell_whoever_made_it(tmp_path: Path) ->
     [
         ("inner.lr", "--set inner.lr: write KEY=VALUE"),
         ("lr=1", "--set lr: write SECTION.KEY=VALUE"),
-        ("innr.lr=1", "--set innr.: unknown section; allowed: network, inner"),
+        ("innr.lr=1", "--set innr: unknown key; did you mean 'inner'.*allowed: network, inner"),
         ("inner.lr=fast", "small.toml: --set inner.lr: "),
         ("inner.rate=1", "--set inner.rate: unknown key"),
         ("inner.train_steps=" + "9" * 5000, "--set inner.train_steps: a whole number has more than 64 bits"),

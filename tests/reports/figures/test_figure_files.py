@@ -17,8 +17,8 @@ from fewshot_km.reports.figures.all_figures import draw_narrow, draw_pictures, s
 from fewshot_km.reports.figures.figure import Picture
 from fewshot_km.reports.figures.figure_text import label, text_width
 from fewshot_km.reports.report import Report
+from tests.support.harmful_text import is_harmful
 from tests.support.made_up_report import grid_text, made_up_report
-from tests.test_foreign_text import is_harmful
 
 HOSTILE = (
     "cost $x_1$ and $\\frac{1}{",

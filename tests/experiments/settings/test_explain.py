@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.experiments.settings.explaining import explain_keys, json_schema
+from fewshot_km.experiments.settings.explain import explain_keys, json_schema
 from fewshot_km.experiments.settings.grid import load_grid, shipped_grids
 from tests.support.made_up_results import SMALL_GRID, write_grid
 

@@ -9,10 +9,10 @@ from torch import nn
 from fewshot_km.data import load_dataset
 from fewshot_km.errors import ConfigError
 from fewshot_km.experiments.cells.parts import make_learner
+from fewshot_km.experiments.cells.sizes import MOST_MEMORY, Memory, check_sizes, memory_here
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.experiments.settings.grid import load_grid, shipped_grids
 from fewshot_km.experiments.settings.selection import parse_settings
-from fewshot_km.experiments.settings.sizes import MOST_MEMORY, Memory, check_sizes, memory_here
 from fewshot_km.models import NETWORKS
 from tests.support.made_up_results import write_grid
 
@@ -68,12 +68,7 @@ def test_the_generator_is_where_it_was(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_network_that_needs_numbers_to_be_built_is_left_to_the_building(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
-
-    @NETWORKS.register("asks")
+def test_a_network_that_needs_numbers_to_be_built_is_left_to_the_building(tmp_path: Path) -> None:
     def asks(image_shape: tuple[int, int, int]) -> nn.Module:
         layer = nn.Linear(image_shape[1] * image_shape[2], 3)
         assert layer.weight.abs().max().item() < 1
@@ -82,8 +77,9 @@ def test_a_network_that_needs_numbers_to_be_built_is_left_to_the_building(
     write_grid(tmp_path)
     text = (tmp_path / "small.toml").read_text().replace("filters = 8", 'name = "asks"')
     (tmp_path / "small.toml").write_text(text)
-    cell = load_grid(tmp_path / "small.toml").cells[0].config
-    check_sizes(cell, load_dataset("glyphs", tmp_path), LAPTOP)
+    with NETWORKS.temporarily({"asks": asks}):
+        cell = load_grid(tmp_path / "small.toml").cells[0].config
+        check_sizes(cell, load_dataset("glyphs", tmp_path), LAPTOP)
 
 
 @pytest.mark.parametrize("name", shipped_grids())

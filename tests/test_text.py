@@ -2,7 +2,6 @@
 
 import csv
 import io
-import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -10,17 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot_km.foreign_text import MOST_LETTERS, csv_field, one_line, visible
 from fewshot_km.reports.csv_frames import csv_text
+from fewshot_km.text import MOST_LETTERS, counted, csv_field, every, one_line, visible
+from tests.support.harmful_text import is_harmful
 
-TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode's classes of what turns directions
 HARMFUL = st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"]) | st.characters(codec=None), max_size=50)
 FIELDS = st.builds(str.__add__, st.sampled_from(["", "=", "+", "-", "@", "\t", "\r", "-1", "+.5", "-1e3"]), HARMFUL)
-
-
-def is_harmful(letter: str) -> bool:
-    """Whether a terminal acts on it, by Unicode's tables."""
-    return unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} or unicodedata.bidirectional(letter) in TURNING
 
 
 @given(HARMFUL)
@@ -72,3 +66,13 @@ def test_a_frame_keeps_its_numbers_and_its_texts_are_safe(rows: list[tuple[str, 
         assert [int(row[2]) for row in read[1:]] == [whole for *_, whole in rows]
         numbers = [float(row[1] or "nan") for row in read[1:]]
         assert np.array_equal(numbers, [np.nan if real is None else real for _, real, _ in rows], equal_nan=True)
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 cells"), (1, "1 cell"), (2, "2 cells"), (1000, "1,000 cells")])
+def test_numbers_of_things(number: int, text: str) -> None:
+    assert counted(number, "cell") == text
+    assert every(number, "cell") == (text if number == 1 else f"all {text}")
+
+
+def test_plurals_that_take_more_than_an_s() -> None:
+    assert [counted(n, "process", "processes") for n in (1, 2)] == ["1 process", "2 processes"]

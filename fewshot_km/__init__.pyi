@@ -1,0 +1,32 @@
+from .data import DATASETS as DATASETS
+from .data import Dataset as Dataset
+from .data import ImageBank as ImageBank
+from .data import load_dataset as load_dataset
+from .data.episodes import Episode as Episode
+from .data.episodes import EpisodeSampler as EpisodeSampler
+from .data.episodes import Stream as Stream
+from .data.episodes import TaskSpec as TaskSpec
+from .errors import ConfigError as ConfigError
+from .errors import DataError as DataError
+from .errors import FewshotError as FewshotError
+from .errors import PluginError as PluginError
+from .errors import UnknownNameError as UnknownNameError
+from .experiments.settings.grid import Cell as Cell
+from .experiments.settings.grid import Grid as Grid
+from .experiments.settings.grid import load_grid as load_grid
+from .experiments.settings.grid import shipped_grids as shipped_grids
+from .learners import LEARNERS as LEARNERS
+from .learners import GradientLearner as GradientLearner
+from .learners import InnerLoop as InnerLoop
+from .learners import Learner as Learner
+from .learners import Params as Params
+from .learners import build_learner as build_learner
+from .learners import register as register
+from .models import NETWORKS as NETWORKS
+from .models import Network as Network
+from .models import build_network as build_network
+from .models.modulation import KernelModulator as KernelModulator
+from .models.modulation import merge as merge
+from .models.modulation import modulate as modulate
+
+__version__: str
