@@ -38,7 +38,7 @@ def count_operations(case: Case) -> dict[str, int]:
     for name in ("maml", "anil", "km-maml"):
         learner, meta = case.make_learner(name)
         with _CountOperations() as counter:
-            BACKENDS["fused"].outer_gradient(learner, meta, case.draw(range(1)), case.steps)
+            BACKENDS["fused"].outer_gradient(learner, meta, case.draw(range(1)), case.context())
         counts[name] = case.tasks * counter.total
     return counts
 

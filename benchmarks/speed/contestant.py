@@ -29,15 +29,15 @@ import peers
 import torch
 from torch import Tensor
 
-from fewshot_km.accel.backends import BACKENDS
-from fewshot_km.accel.choice import choose_engine
+from fewshot_km.accel.choice import Wanted, Work, choose_engine
 from fewshot_km.data.episodes import Episode, EpisodeSampler, TaskSpec
-from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
+from fewshot_km.learners import InnerLoop, Learner, Params, TaskContext, build_learner
 from fewshot_km.models import Network, build_network
 from fewshot_km.training.devices import allow_tf32, clock
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.launching import RANK, WORLD_SIZE
 from fewshot_km.training.memory import peak_bytes
+from fewshot_km.training.plain import plain_outer_gradient
 from fewshot_km.training.ranks import ALONE, Ranks, join, leave
 
 LR = 0.4
@@ -64,6 +64,10 @@ class Case:
         """From JSON."""
         case = Case(**json.loads(text))
         return Case(**{**case.__dict__, "image_shape": tuple(case.image_shape)})
+
+    def context(self) -> TaskContext:
+        """What a loss may depend on."""
+        return TaskContext(self.ways, self.shots, self.image_shape, self.steps)
 
     def make_network(self) -> Network:
         """The same weights each time."""
@@ -138,17 +142,8 @@ class Ours:
         self.learner, meta = case.make_learner(learner)
         self.sampler = InMemory(case, case.tasks)
         began = time.perf_counter()
-        self.engine: Engine = choose_engine(
-            self.learner,
-            meta,
-            self.sampler,
-            self.sampler,
-            meta_batch=case.tasks,
-            train_steps=case.steps,
-            test_steps=case.steps,
-            ranks=ranks,
-            training=case.backend,
-        )
+        work = Work(self.sampler, self.sampler, case.steps, case.steps, case.tasks)
+        self.engine: Engine = choose_engine(self.learner, meta, work, Wanted(case.backend), ranks)
         self.preparing = time.perf_counter() - began
         self.parameters = {name: value.requires_grad_() for name, value in meta.items()}
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=OUTER_LR)
@@ -158,7 +153,7 @@ class Ours:
         learner, meta = self.case.make_learner(self.name)
         meta = {name: value.double() for name, value in meta.items()}
         episode = self.case.draw(range(self.case.tasks), torch.float64)
-        total = BACKENDS["plain"].outer_gradient(learner, meta, episode, self.case.steps).gradient
+        total = plain_outer_gradient(learner, meta, episode, self.case.context()).gradient
         return {name: value / self.case.tasks for name, value in total.items()}
 
     def train(self) -> None:
@@ -182,8 +177,8 @@ class Ours:
     def about(self) -> dict[str, Any]:
         """Backends, and how long choosing or compiling them took."""
         return {
-            "training": self.engine.training,
-            "testing": self.engine.testing,
+            "training": self.engine.training.name,
+            "testing": self.engine.testing.name,
             "task_chunk": self.engine.training_chunk,
             "ranks": self.ranks.size,
             "preparing": round(self.preparing, 1),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data.episodes import Episode
-from fewshot_km.learners import InnerLoop, Params, build_learner
+from fewshot_km.learners import InnerLoop, Params, TaskContext, build_learner
 from fewshot_km.models import build_network
 
 SHOTS, QUERIES, TASKS = 1, 2, 2
@@ -46,13 +46,14 @@ def compare() -> dict[str, dict[str, float]]:
                     InnerLoop(peers.LR),
                 )
                 meta = {key: value.double() for key, value in learner.init(0).items()}
+                context = TaskContext(ways, SHOTS, image_shape, steps)
                 network = build_network("conv4", options, image_shape, ways).double()
                 network.load_state_dict(meta)
                 meta_gradient(network, peers.tasks_of(episode), steps)
                 theirs = gradients_of(network, len(episode))
                 found[f"{peer}, {title}, {steps} steps"] = {
                     backend: difference(
-                        BACKENDS[backend].outer_gradient(learner, meta, episode, steps).gradient, theirs
+                        BACKENDS[backend].outer_gradient(learner, meta, episode, context).gradient, theirs
                     )
                     for backend, how in BACKENDS.items()
                     if not how.compiles  # minutes each: tests/accel/test_compiled.py compares them with the others

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.accel.backends import BACKENDS
-from fewshot_km.accel.fused import modulation_loops, normalisation_loops, window_loops
+from fewshot_km.accel.fused import normalisation_loops, pooling_loops, window_loops
 from fewshot_km.training.memory import keep_freed_memory
 
 KINDS = {  # by part of the operation's name, the first that fits
@@ -36,11 +36,10 @@ KINDS = {  # by part of the operation's name, the first that fits
     "batch_norm": "batch norm, pooling",
     "max_pool": "batch norm, pooling",
 }
-NORMALISATION = ["normalise", "normalise_gradient", "normalise_second", "pool", "pool_gradient", "pool_second"]
 LOOPS = {  # of ours, which torch does not see
-    "normalisation loops": (normalisation_loops, [*NORMALISATION, "max_pool", "unpool", "pick"]),
+    "normalisation loops": (normalisation_loops, ["normalise", "normalise_gradient", "normalise_second"]),
+    "pooling loops": (pooling_loops, ["pool", "pool_gradient", "pool_second"]),
     "window loops": (window_loops, ["gather", "scatter"]),
-    "modulation loops": (modulation_loops, ["product", "gradient", "second"]),
 }
 REST = "elementwise, sums, copies"
 COLUMNS = [*dict.fromkeys(KINDS.values()), *LOOPS, REST]
@@ -102,10 +101,10 @@ def profile(case: Case, learner_name: str, backend: str, tasks: int) -> dict[str
     whole, parts = [], []
     for turn in range(RUNS + 1):
         began = time.perf_counter()
-        run(learner, meta, episode, case.steps)
+        run(learner, meta, episode, case.context())
         took = time.perf_counter() - began
         with TimeOperations() as timed, timed_loops(timed):
-            run(learner, meta, episode, case.steps)
+            run(learner, meta, episode, case.context())
         if turn:
             whole.append(took / tasks)
             parts.append(timed)

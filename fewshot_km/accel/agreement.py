@@ -1,80 +1,69 @@
-"""Whether faster versions of our formulas still compute what these say: one that does not is not used.
+"""A check that a faster version of a module still computes what the module does; one that does not is not used.
 
-A formula stands in one place (`models.modulation.modulator`, `models.conv_norm`); its faster versions are written out
-elsewhere, with derivatives. Whoever changes the formula changes every backend: those whose version says something
-else from then on fall back to the formula.
+A formula stands in one place, the module's `forward`. Whoever edits it changes every backend: a faster version that
+computes something else from then on is left out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from fewshot_km.models.conv_norm import conv_norm_relu
-from fewshot_km.models.modulation.modulator import modulated
-
-Function = Callable[..., Tensor]
+from fewshot_km.accel.replacing import Forwards, replaced_forwards
+from fewshot_km.models.conv4 import ConvBlock
 
 ROUNDING = 1e4  # relative, in units of the precision: orders of sums differ by some tens, formulas by a million
 
 
-def agreeing(versions: Mapping[Function, Function], dtype: torch.dtype) -> dict[Any, Function]:
-    """Those of the versions, by formula, that have its values and derivatives in this precision."""
-    return {formula: fast for formula, fast in versions.items() if agrees(formula, fast, dtype)}
+def agreeing(versions: Forwards, dtype: torch.dtype) -> Forwards:
+    """Those of the versions that have the values and first derivatives of their modules in this precision."""
+    return {kind: fast for kind, fast in versions.items() if agrees(kind, fast, dtype)}
+
+
+def agrees(kind: type[nn.Module], fast: Callable[..., Tensor], dtype: torch.dtype) -> bool:
+    """True where both have the same values and first derivatives at a few generic points."""
+    dtype = dtype if dtype in (torch.float32, torch.float64) else torch.float32
+    key: Any = (kind, kind.forward, getattr(kind.forward, "__code__", None), fast, dtype)
+    return _agrees(*key)
 
 
 @cache
-def agrees(formula: Function, fast: Function, dtype: torch.dtype) -> bool:
-    """Whether two functions have the same values and first derivatives at a few generic points; asked once."""
-    dtype = dtype if dtype in (torch.float32, torch.float64) else torch.float32
-    return all(
-        bool((ours - theirs).norm() <= ROUNDING * torch.finfo(dtype).eps * theirs.norm())
-        for call in _POINTS[formula](dtype)
-        for ours, theirs in zip(_derivatives(fast, *call), _derivatives(formula, *call), strict=True)
-    )
+def _agrees(kind: Any, _forward: Any, _code: Any, fast: Any, dtype: torch.dtype) -> bool:
+    """Once for each formula, which may be edited while the program runs."""
+    with torch.random.fork_rng(devices=[]):  # modules draw weights, which are not used
+        points = [(module.to(dtype), shape) for module, shape in _POINTS[kind]()]
+    return all(_agrees_at(module, shape, {kind: fast}, dtype) for module, shape in points)
 
 
-def _derivatives(function: Function, tensors: list[Tensor], call: Callable[..., Tensor]) -> list[Tensor]:
-    """The value, and the gradients of its sum of squares with respect to every tensor."""
-    with torch.enable_grad():
-        leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
-        value = call(function, *leaves)
-        return [value.detach(), *torch.autograd.grad(value.square().sum(), leaves, materialize_grads=True)]
+def _agrees_at(module: nn.Module, shape: tuple[int, ...], versions: Forwards, dtype: torch.dtype) -> bool:
+    theirs = _derivatives(module, shape, dtype)
+    with replaced_forwards(module, versions):
+        ours = _derivatives(module, shape, dtype)
+    tolerance = ROUNDING * torch.finfo(dtype).eps
+    return all(bool((a - b).norm() <= tolerance * b.norm()) for a, b in zip(ours, theirs, strict=True))
 
 
-def _numbers(dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[Tensor]:
-    """Of either sign, small and large."""
+def _derivatives(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The value, and the gradient of its sum of squares with respect to the input and all parameters, as one vector."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
+
+    def numbers(shape: tuple[int, ...]) -> Tensor:
+        """Of either sign, small and large."""
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+    with torch.enable_grad():
+        x, parameters = numbers(shape), {name: numbers(p.shape) for name, p in module.named_parameters()}
+        value: Tensor = functional_call(module, parameters, (x,))
+        gradients = torch.autograd.grad(value.square().sum(), [x, *parameters.values()], materialize_grads=True)
+    return value.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def _modulations(dtype: torch.dtype) -> list[tuple[list[Tensor], Callable[..., Tensor]]]:
-    return [(_numbers(dtype, (3, 2, 2, 2), (4, 4), (4, 4)), lambda function, *tensors: function(*tensors))]
+def _blocks() -> list[tuple[nn.Module, tuple[int, ...]]]:
+    return [(ConvBlock(2, 3, "stride", "batch"), (4, 2, 6, 6)), (ConvBlock(2, 3, "pool", "batch"), (4, 2, 6, 6))]
 
 
-def _blocks(dtype: torch.dtype) -> list[tuple[list[Tensor], Callable[..., Tensor]]]:
-    """Of images that are data, as in a first layer, and of others."""
-
-    def of(channels: int, stride: int, *, pool: bool) -> tuple[list[Tensor], Callable[..., Tensor]]:
-        x, *tensors = _numbers(dtype, (4, channels, 6, 6), (3, channels, 3, 3), (3,), (3,))
-        with torch.random.fork_rng(devices=[]):  # its weights are not used
-            conv = nn.Conv2d(channels, 3, 3, stride, 1, bias=False, dtype=dtype)
-
-        def call(function: Function, weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-            norm = nn.BatchNorm2d(3, 0.1, affine=False, track_running_stats=False)
-            del norm.weight, norm.bias
-            norm.weight, norm.bias = scale, shift  # type: ignore[assignment]
-            return function(x, weight, conv, norm, pool=pool)
-
-        return tensors, call
-
-    return [of(channels, stride, pool=pool) for channels, stride, pool in product((1, 2), (1, 2), (False, True))]
-
-
-_POINTS: dict[Any, Callable[[torch.dtype], list[tuple[list[Tensor], Callable[..., Tensor]]]]] = {
-    modulated: _modulations,
-    conv_norm_relu: _blocks,
-}
+_POINTS: dict[type[nn.Module], Callable[[], list[tuple[nn.Module, tuple[int, ...]]]]] = {ConvBlock: _blocks}
+"""Modules of a class, and shapes of their inputs."""

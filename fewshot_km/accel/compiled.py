@@ -8,7 +8,6 @@ besides, so that the thousands of small operations of a step are launched as one
 import math
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,17 +19,16 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewshot_km.accel.agreement import agreeing
 from fewshot_km.accel.replacing import ReplacedOperations, pair
 from fewshot_km.data.episodes import Episode
 from fewshot_km.data.storage import cache_root
-from fewshot_km.learners.base import Learner, Params
-from fewshot_km.models.conv_norm import by_parts, conv_norm_relu
-from fewshot_km.models.modulation.modulator import modulated
+from fewshot_km.errors import ConfigError
+from fewshot_km.learners.base import Learner, Params, TaskContext
+from fewshot_km.training.plain import OuterGradient
 
-OuterGradient = Callable[[Learner, Params, Episode, int], tuple[Params, Tensor, Tensor]]
-"""(learner, meta, episode, steps) -> summed gradient, losses [T], accuracies [T]."""
+Step = Callable[[Learner, Params, Episode, TaskContext], OuterGradient]
 Program = Callable[..., tuple[Params, Tensor, Tensor]]
+"""(meta, support_x, support_y, query_x, query_y) -> summed gradient, losses [T], accuracies [T]."""
 
 _aten = torch.ops.aten
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -57,7 +55,7 @@ class _Counting(TorchDispatchMode):
 
 
 def expected_seconds(run_one: Callable[[], object]) -> float:
-    """What compiling the outer gradient takes, roughly, judged by the operations of that of one task, run plainly."""
+    """A rough estimate of the seconds to compile the outer gradient; `run_one` runs it plainly for one task."""
     counted = _Counting()
     with counted:
         run_one()
@@ -65,41 +63,43 @@ def expected_seconds(run_one: Callable[[], object]) -> float:
 
 
 def run_compiled(
-    outer_gradient: OuterGradient, learner: Learner, meta: Params, episode: Episode, steps: int
-) -> tuple[Params, Tensor, Tensor]:
-    """What `outer_gradient` gives, by a program for these shapes; the first call compiles it.
+    outer_gradient: Step, learner: Learner, meta: Params, episode: Episode, context: TaskContext
+) -> OuterGradient:
+    """The result of `outer_gradient`, by a program for these shapes; the first call compiles it.
 
-    Whatever the compiler raises, where it knows an operation too little or finds no C++ compiler, is passed on.
+    Raises ConfigError for a learner with a loss of its own, and whatever the compiler raises, as where it knows an
+    operation too little or finds no C++ compiler.
     """
+    if hasattr(learner, "task_loss"):  # its loss at one iteration would be compiled for all
+        raise ConfigError("backend 'compiled' cannot run a learner with its own task_loss: choose 'vmap'")
     inputs = (meta, episode.support_x, episode.support_y, episode.query_x, episode.query_y)
     shapes = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (*meta.values(), *inputs[1:])]
-    key = (steps, *shapes)
+    key = (context.steps, *shapes)
     programs = _PROGRAMS.setdefault(learner, {})
     if key not in programs:
-        programs[key] = _compile(outer_gradient, learner, inputs, steps)
+        programs[key] = _compile(outer_gradient, learner, inputs, context)
     gradient, losses, accuracies = programs[key](*inputs)
     if losses.is_cuda:  # the next run of a CUDA graph writes to the same memory
-        return {name: value.clone() for name, value in gradient.items()}, losses.clone(), accuracies.clone()
-    return gradient, losses, accuracies
+        gradient = {name: value.clone() for name, value in gradient.items()}
+        losses, accuracies = losses.clone(), accuracies.clone()
+    return OuterGradient(gradient, losses, accuracies)
 
 
-def _compile(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ...], steps: int) -> Program:
+def _compile(outer_gradient: Step, learner: Learner, inputs: tuple[Any, ...], context: TaskContext) -> Program:
     os.environ[_CACHE_VARIABLE] = _USERS_CACHE or str(cache_root() / "compiled")
     on_gpu = inputs[1].is_cuda
-    graph = trace(outer_gradient, learner, inputs, steps)
+    graph = trace(outer_gradient, learner, inputs, context)
     program: Program = torch.compile(graph, dynamic=False, mode="max-autotune" if on_gpu else None)
     return program
 
 
-def trace(outer_gradient: OuterGradient, learner: Learner, inputs: tuple[Any, ...], steps: int) -> GraphModule:
+def trace(outer_gradient: Step, learner: Learner, inputs: tuple[Any, ...], context: TaskContext) -> GraphModule:
     """The program before it is compiled: plain operations, with derivatives and the task axis spelled out."""
 
-    dtype = next(iter(inputs[0].values())).dtype
-    products = {torch.conv2d: _conv2d, F.conv2d: _conv2d, **agreeing(_PRODUCTS, dtype)}
-
     def step(meta: Params, sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> tuple[Params, Tensor, Tensor]:
-        with ReplacedOperations(products):
-            return outer_gradient(learner, meta, Episode(sx, sy, qx, qy), steps)
+        with ReplacedOperations({torch.conv2d: _conv2d, F.conv2d: _conv2d}):
+            found = outer_gradient(learner, meta, Episode(sx, sy, qx, qy), context)
+        return found.gradient, found.losses, found.accuracies
 
     table = None if inputs[1].is_cuda else _PRECISE
     # among tensors without values: with them, the memory of every step of every task would be held at once
@@ -116,9 +116,9 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """As a matrix product, which for kernels that differ by task is faster than a grouped convolution.
+    """A convolution as a matrix product, faster than a grouped convolution where kernels differ by task.
 
-    Windows are gathered by slices, whose derivatives the compiler fuses with what is around them.
+    Slices gather the windows: the compiler fuses their derivatives with what is around them.
     """
     if isinstance(padding, str) or x.ndim != 4 or groups != 1 or dilation not in (1, (1, 1), [1, 1]):
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
@@ -135,23 +135,6 @@ def _conv2d(
     y = torch.cat(seen, -1).reshape(-1, k_h * k_w * channels) @ weight.permute(2, 3, 1, 0).reshape(-1, filters)
     y = y.view(images, rows, cols, filters)
     return (y if bias is None else y + bias).permute(0, 3, 1, 2)
-
-
-def _modulated(weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
-    """W~ = tanh(W U1) U2 transposed: products of nine rows, which are faster than of nine columns.
-
-    What comes out lies as `_conv2d` reads it.
-    """
-    filters, channels, k_h, k_w = weight.shape
-    kernels = weight.permute(2, 3, 1, 0).reshape(k_h * k_w, channels * filters)
-    modulated = outer.T @ torch.tanh(inner.T @ kernels)
-    return modulated.view(k_h, k_w, channels, filters).permute(3, 2, 0, 1)
-
-
-_PRODUCTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
-    conv_norm_relu: partial(by_parts, _conv2d),
-    modulated: _modulated,
-}
 
 
 def _sum(x: Tensor, dim: list[int] | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:

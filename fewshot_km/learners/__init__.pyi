@@ -3,9 +3,12 @@ from .base import GradientLearner as GradientLearner
 from .base import Learner as Learner
 from .base import NetworkFactory as NetworkFactory
 from .base import Params as Params
+from .base import Task as Task
+from .base import TaskContext as TaskContext
+from .base import TaskOutcome as TaskOutcome
 from .base import build_learner as build_learner
 from .km_maml import KMMAML as KMMAML
+from .learner_registry import LEARNERS as LEARNERS
+from .learner_registry import InnerLoop as InnerLoop
+from .learner_registry import register as register
 from .maml import MAML as MAML
-from .registered import LEARNERS as LEARNERS
-from .registered import InnerLoop as InnerLoop
-from .registered import register as register

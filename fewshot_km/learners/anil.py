@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
@@ -19,10 +19,10 @@ class ANIL(GradientLearner):
         return self.head_names()
 
     def adapt(self, meta: Params, x: Tensor, y: Tensor, *, steps: int) -> Params:
-        """The inner loop on the head. The backbone stays as it is, so the support set goes through it once.
+        """The inner loop on the head; the backbone does not change, so the support set goes through it once.
 
-        As long as logits are the head's of the backbone's features: a subclass that predicts otherwise, or another kind
-        of network, goes the general way.
+        A subclass with its own `predict`, or a network other than `Network`, may compute its logits otherwise: these
+        use the general inner loop.
         """
         if type(self).predict is not GradientLearner.predict or not is_exactly(self.network, Network):
             return super().adapt(meta, x, y, steps=steps)
@@ -30,7 +30,6 @@ class ANIL(GradientLearner):
         return self.descend(meta, lambda head: F.cross_entropy(self._part("head", head, features), y), steps=steps)
 
     def _part(self, name: str, params: Params, x: Tensor) -> Tensor:
-        part: nn.Module = self.network.get_submodule(name)
         own = {key.removeprefix(f"{name}."): value for key, value in params.items() if key.startswith(f"{name}.")}
-        result: Tensor = functional_call(part, own, (x,))
+        result: Tensor = functional_call(self.network.get_submodule(name), own, (x,))
         return result

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,9 @@ from torch._C._functorch import maybe_current_level
 from torch.func import functional_call, grad
 from torch.nn import functional as F
 
+from fewshot_km.data.episodes import Episode
 from fewshot_km.errors import PluginError
-from fewshot_km.learners.registered import LEARNERS, InnerLoop
+from fewshot_km.learners.learner_registry import LEARNERS, InnerLoop
 
 Params = dict[str, Tensor]
 """Tensors by flat dotted names, as `nn.Module.named_parameters()` gives them."""
@@ -25,6 +27,8 @@ class Learner(Protocol):
 
     Nothing may be kept on `self` between calls: `adapt` and `predict` run under `torch.func` transforms. Networks that
     it holds are in evaluation mode at validation and test (see `fewshot_km.learners.modes`).
+
+    A learner may also have `task_loss(meta, task, context) -> TaskOutcome`; see the function `task_loss`.
     """
 
     def init(self, seed: int) -> Params:
@@ -35,6 +39,59 @@ class Learner(Protocol):
 
     def predict(self, meta: Params, delta: Params, x: Tensor) -> Tensor:
         """Logits [M, N] of images x [M, C, H, W]."""
+
+
+class Task(NamedTuple):
+    """One task's images [M, C, H, W] and labels [M] in 0..N-1."""
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+
+
+def stacked(episode: Episode) -> Task:
+    """The tensors of all tasks of an episode, with the task axis in front."""
+    return Task(episode.support_x, episode.support_y, episode.query_x, episode.query_y)
+
+
+def tasks_of(episode: Episode) -> list[Task]:
+    """The tasks of an episode, one by one."""
+    return [Task(*tensors) for tensors in zip(*stacked(episode), strict=True)]
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What a loss may depend on beside the tensors.
+
+    ways, shots   classes of a task, and support images of each
+    image_shape   channels, height, width
+    steps         inner steps
+    iteration     of meta-training, from 1; None where no meta-training runs, as where speed is measured
+    """
+
+    ways: int
+    shots: int
+    image_shape: tuple[int, int, int]
+    steps: int
+    iteration: int | None = None
+
+
+class TaskOutcome(NamedTuple):
+    """The loss that the outer loop descends on, a scalar, and the logits [M, N] of the query images."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+def task_loss(learner: Learner, meta: Params, task: Task, context: TaskContext) -> TaskOutcome:
+    """The learner's own `task_loss`, or, where it has none, the queries' cross-entropy after adapting (MAML, Eq. 4)."""
+    if own := getattr(learner, "task_loss", None):
+        outcome: TaskOutcome = own(meta, task, context)
+        return outcome
+    delta = learner.adapt(meta, task.support_x, task.support_y, steps=context.steps)
+    logits = learner.predict(meta, delta, task.query_x)
+    return TaskOutcome(F.cross_entropy(logits, task.query_y), logits)
 
 
 class GradientLearner(ABC):
@@ -67,7 +124,6 @@ class GradientLearner(ABC):
 
     def adapt(self, meta: Params, x: Tensor, y: Tensor, *, steps: int) -> Params:
         """`steps` of gradient descent on the support set, from the meta-parameters (MAML, Finn et al. 2017, Eq. 1)."""
-
         return self.descend(meta, lambda delta: F.cross_entropy(self.predict(meta, delta, x), y), steps=steps)
 
     def descend(self, meta: Params, loss: Callable[[Params], Tensor], *, steps: int) -> Params:
@@ -100,7 +156,7 @@ class GradientLearner(ABC):
         return logits
 
     def head_names(self) -> list[str]:
-        """Weight and bias of the head."""
+        """Names of the head's weight and bias."""
         return [name for name, _ in self.network.named_parameters() if name.startswith("head.")]
 
     def _checked_names(self, names: Iterable[str]) -> tuple[str, ...]:

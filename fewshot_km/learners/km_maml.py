@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from torch import nn
 
 from fewshot_km.learners.base import GradientLearner, NetworkFactory
-from fewshot_km.learners.registered import KM_NORM_AFFINE, InnerLoop
-from fewshot_km.models.backbones import AffineChoice
+from fewshot_km.learners.learner_registry import KM_NORM_AFFINE, InnerLoop
+from fewshot_km.models.backbone_registry import AffineChoice
 from fewshot_km.models.modulation import modulate, modulator_names
 from fewshot_km.models.norms import norm_parameter_names
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from fewshot_km.learners.base import GradientLearner, NetworkFactory
-from fewshot_km.learners.registered import MAML_NORM_AFFINE, InnerLoop
-from fewshot_km.models.backbones import AffineChoice
+from fewshot_km.learners.learner_registry import MAML_NORM_AFFINE, InnerLoop
+from fewshot_km.models.backbone_registry import AffineChoice
 from fewshot_km.models.norms import norm_parameter_names
 
 

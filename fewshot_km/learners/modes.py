@@ -1,4 +1,4 @@
-"""Whether a learner's networks train or are evaluated, which layers such as dropout ask about."""
+"""Evaluation mode for the networks that a learner holds, which layers such as dropout ask about."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,16 +9,14 @@ from torch import Tensor, nn
 
 @contextmanager
 def evaluating(learner: object) -> Iterator[None]:
-    """While this lasts, every network that a learner holds is in evaluation mode; afterwards, as it was before.
+    """Put every network that a learner holds in evaluation mode; restore the modes afterwards.
 
-    Validation, test and analysis run so, the inner loop included: dropout regularises what the outer loop trains, and
-    would make of the accuracy of given weights on given episodes a random number. Norm layers without running
-    statistics normalise by the batch in this mode, too: the norm's protocol stays. Meta-training leaves networks in the
-    mode in which the learner built them.
-
-    Found are modules among the attributes of the learner, and of what these are, in lists and dictionaries too.
+    Validation, test and analysis run in this context, the inner loop included. Dropout regularises what the outer loop
+    trains; at test it would make the accuracy of given weights on given episodes a random number. Norm layers without
+    running statistics normalise by the batch in this mode, too. Meta-training leaves networks in the mode in which the
+    learner built them.
     """
-    training = [module for module in _modules(learner, set()) if module.training]
+    training = [module for module in modules_of(learner) if module.training]
     for module in training:
         module.training = False
     try:
@@ -26,6 +24,11 @@ def evaluating(learner: object) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def modules_of(holder: object) -> list[nn.Module]:
+    """The modules among the attributes of an object and of their attributes, in lists and dictionaries too."""
+    return list(_modules(holder, set()))
 
 
 def _modules(holder: object, seen: set[int]) -> Iterator[nn.Module]:

@@ -5,26 +5,24 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fewshot_km.models.backbones import Downsampling, NormMode
-from fewshot_km.models.conv_norm import conv_norm_relu, is_written_out
+from fewshot_km.models.backbone_registry import Downsampling, NormMode
 from fewshot_km.models.norms import make_norm
 
 
 class ConvBlock(nn.Module):
-    """conv3x3, norm, ReLU; halves height and width by the convolution's stride or by 2x2 max-pooling."""
+    """conv3x3, norm, ReLU; the convolution's stride or a 2x2 max-pooling halves height and width."""
 
     def __init__(self, channels_in: int, channels_out: int, downsampling: Downsampling, norm: NormMode) -> None:
         super().__init__()
-        stride = 2 if downsampling == "stride" else 1
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride=2 if downsampling == "stride" else 1, padding=1)
         self.norm = make_norm(norm, channels_out)
         self.pool = downsampling == "pool"
 
     def forward(self, x: Tensor) -> Tensor:
         """[M, channels_in, H, W] -> [M, channels_out, H', W']."""
-        if isinstance(self.norm, nn.BatchNorm2d) and is_written_out(self.conv, self.norm):
-            return conv_norm_relu(x, self.conv.weight, self.conv, self.norm, pool=self.pool)
-        x = F.relu(self.norm(self.conv(x)))
+        x = self.conv(x)
+        x = self.norm(x)
+        x = F.relu(x)
         return F.max_pool2d(x, 2) if self.pool else x
 
 

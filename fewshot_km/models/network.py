@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.models.backbones import NETWORKS
+from fewshot_km.models.backbone_registry import NETWORKS
 
 
 class Network(nn.Module):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.models.backbones import AffineChoice, NormMode
+from fewshot_km.models.backbone_registry import AffineChoice, NormMode
 
 CHANNELS_PER_GROUP = 8
 """Channels that share statistics in mode `group`: 8 of 64 is the proportion of Wu & He 2018 (32 groups of 256)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-VERSION = "1"  # raise it with any change of what is written; files of another version are not read
+VERSION = "2"  # raise it with any change of what is written; files of another version are not read
 
 
 class DamagedCheckpointError(Exception):

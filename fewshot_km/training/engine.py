@@ -1,4 +1,4 @@
-"""The tasks of a meta-batch over ranks and chunks, by a chosen backend: what meta-training and evaluation ask for."""
+"""Spreads the tasks of a meta-batch, or of an evaluation, over ranks and chunks; a backend runs each chunk."""
 
 import warnings
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fewshot_km.accel.backends import BACKENDS, NOT_FINITE
 from fewshot_km.data.episodes import EpisodeSampler
 from fewshot_km.errors import ContractError, DivergenceError
-from fewshot_km.learners.base import Learner, Params
+from fewshot_km.learners.base import Learner, Params, TaskContext
 from fewshot_km.learners.contract_checks import changed, kept, say_changed, say_learner
+from fewshot_km.training.plain import NOT_FINITE, PLAIN, Backend
 from fewshot_km.training.ranks import ALONE, Ranks
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ MOST_TASKS = 16  # at once: MAML's largest meta-batch; testing reports its progr
 
 @dataclass(frozen=True)
 class OuterStep:
-    """Means over the tasks of a meta-batch: the outer gradient, query loss and query accuracy (scalar tensors)."""
+    """Means over the tasks of a meta-batch: the outer gradient, loss and query accuracy (scalar tensors)."""
 
     gradient: Params
     loss: Tensor
@@ -33,25 +33,30 @@ class OuterStep:
 class Engine:
     """A learner, and how its tasks are run.
 
-    training, testing              names of backends
+    training, testing              backends
     training_chunk, testing_chunk  tasks at once on each rank; halved, with a warning, when memory runs out
     ranks                          the processes that share each meta-batch
     """
 
     learner: Learner
-    training: str = "plain"
-    testing: str = "plain"
+    training: Backend = PLAIN  # the reference; `accel.choice` knows faster ones
+    testing: Backend = PLAIN
     training_chunk: int = MOST_TASKS
     testing_chunk: int = MOST_TASKS
     ranks: Ranks = ALONE
 
-    def outer_step(self, meta: Params, sampler: EpisodeSampler, tasks: range, *, steps: int) -> OuterStep:
-        """Mean gradient of the query loss over these tasks of the sampler, whichever ranks compute them."""
-        backend = BACKENDS[self.training]
+    def outer_step(
+        self, meta: Params, sampler: EpisodeSampler, tasks: range, *, steps: int, iteration: int | None = None
+    ) -> OuterStep:
+        """Mean gradient of the loss over these tasks of the sampler, whichever ranks compute them.
+
+        `iteration` is that of meta-training, which a learner's own loss may depend on.
+        """
+        context = TaskContext(sampler.spec.ways, sampler.spec.shots, sampler.image_shape, steps, iteration)
 
         def run(part: range) -> Params:
-            outcome = backend.outer_gradient(self.learner, meta, sampler.draw(part), steps)
-            return {**outcome.gradient, _LOSS: outcome.losses.sum(), _ACCURACY: outcome.accuracies.sum()}
+            found = self.training.outer_gradient(self.learner, meta, sampler.draw(part), context)
+            return {**found.gradient, _LOSS: found.losses.sum(), _ACCURACY: found.accuracies.sum()}
 
         parts, self.training_chunk = _in_chunks(self.ranks.share(tasks), run, self.training_chunk)
         like = next(iter(meta.values()))
@@ -72,16 +77,15 @@ class Engine:
         steps: int,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> Tensor:
-        """Query images classified correctly in episodes 0, 1, ... of the sampler, int64 [episodes], on every rank.
+        """Correctly classified query images in episodes 0, 1, ... of the sampler, int64 [episodes], on every rank.
 
-        `on_batch` is told about how many episodes have just been evaluated, by all ranks together. Raises, on every
-        rank, DivergenceError where a logit is not finite, and ContractError where the learner has changed `meta`.
+        `on_batch` is called with the number of episodes just evaluated, by all ranks together. Raises, on every rank,
+        DivergenceError where a logit is not finite, and ContractError where the learner has changed `meta`.
         """
-        backend = BACKENDS[self.testing]
         share = self.ranks.share(range(episodes))
 
         def run(part: range) -> Tensor:
-            correct = backend.count_correct(self.learner, meta, sampler.draw(part), steps)
+            correct = self.testing.count_correct(self.learner, meta, sampler.draw(part), steps)
             on_batch(min(len(part) * self.ranks.size, episodes - part[0]))
             return correct
 
@@ -106,7 +110,7 @@ _LOSS, _ACCURACY = "loss of all tasks", "accuracy of all tasks"  # no parameter 
 
 
 def _in_chunks(items: range, run: Callable[[range], T], chunk: int) -> tuple[list[T], int]:
-    """What `run` returned for each chunk of the items, and the size of the chunks that memory held."""
+    """The results of `run` by chunk, and the size of the chunks that memory held."""
     results: list[T] = []
     done = 0
     while done < len(items):
@@ -122,7 +126,7 @@ def _in_chunks(items: range, run: Callable[[range], T], chunk: int) -> tuple[lis
 
 
 def _unless_out_of_memory(run: Callable[[range], T], part: range) -> T | None:
-    """None where memory ran out and fewer tasks could do; what the failed attempt held is free on return."""
+    """The result of `run`; None where memory, free again on return, ran out and a smaller part may fit."""
     try:
         return run(part)
     except (RuntimeError, MemoryError) as error:
@@ -134,5 +138,5 @@ def _unless_out_of_memory(run: Callable[[range], T], part: range) -> T | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an operation failed for want of memory, on a GPU or (where the system refuses at all) on a CPU."""
+    """True where an operation failed for want of memory, on a GPU or (where the system refuses at all) on a CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -162,7 +162,7 @@ def meta_train(
         iteration += 1
         _seed(engine, outer.seed, iteration, 0)
         tasks = range((iteration - 1) * outer.meta_batch, iteration * outer.meta_batch)
-        step = engine.outer_step(parameters, sampler, tasks, steps=outer.steps)
+        step = engine.outer_step(parameters, sampler, tasks, steps=outer.steps, iteration=iteration)
         gradient = step.gradient
         if (bound := outer.clip_value) is not None:
             gradient = {name: value.clamp(-bound, bound) for name, value in gradient.items()}

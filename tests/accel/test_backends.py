@@ -14,7 +14,13 @@ from fewshot_km.accel.backend_names import BackendName
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data.episodes import Episode
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
-from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, SMALL_NETWORKS, PaperNetwork
+from tests.support.networks_under_test import (
+    MINI_IMAGENET_5_WAY,
+    OMNIGLOT_20_WAY,
+    SMALL_NETWORKS,
+    SMALL_STRIDED,
+    PaperNetwork,
+)
 
 LEARNERS = ["maml", "anil", "km-maml"]
 QUICK = [name for name, backend in BACKENDS.items() if not backend.compiles]  # test_compilation.py has the rest
@@ -48,12 +54,12 @@ def episodes(network: PaperNetwork, tasks: int = 3) -> Episode:
 
 def outer_gradient(learner: GradientLearner, meta: Params, episode: Episode, steps: int, backend: str) -> Params:
     """Mean over the tasks."""
-    outcome = BACKENDS[backend].outer_gradient(learner, meta, episode, steps)
+    outcome = BACKENDS[backend].outer_gradient(learner, meta, episode, SMALL_STRIDED.context(steps))
     assert outcome.losses.shape == outcome.accuracies.shape == (len(episode),)
     return {n: g / len(episode) for n, g in outcome.gradient.items()}
 
 
-def plain_outer_gradient(learner: GradientLearner, meta: Params, episode: Episode, steps: int) -> Params:
+def gradient_by_hand(learner: GradientLearner, meta: Params, episode: Episode, steps: int) -> Params:
     """MAML as one would write it with a module, autograd and `create_graph`: no torch.func anywhere."""
     total = {n: torch.zeros_like(v) for n, v in meta.items()}
     for t in range(len(episode)):
@@ -85,7 +91,7 @@ def run(learner: GradientLearner, weights: Params, x: Tensor) -> Tensor:
         if kernel is None:
             base = at + "conv.parametrizations.weight."
             w = weights[base + "original"]
-            u1, u2 = weights[base + "0.inner"], weights[base + "0.outer"]
+            u1, u2 = weights[base + "0.u1"], weights[base + "0.u2"]
             kernel = (torch.tanh(w.reshape(-1, 9) @ u1) @ u2).reshape(w.shape)  # paper Eq. 2-4
         x = nn.functional.conv2d(x, kernel, weights[at + "conv.bias"], stride=1 if pool else 2, padding=1)
         axes = (2, 3) if group else (0, 2, 3)  # 8 filters are one group of 8
@@ -120,7 +126,7 @@ def test_outer_gradient_is_that_of_plain_autograd(
     learner, meta = make(name, SMALL_NETWORKS[network], order)
     episode = episodes(SMALL_NETWORKS[network])
     got = outer_gradient(learner, meta, episode, steps, backend)
-    assert_same_gradient(got, plain_outer_gradient(learner, meta, episode, steps))
+    assert_same_gradient(got, gradient_by_hand(learner, meta, episode, steps))
 
 
 @pytest.mark.parametrize("backend", QUICK)
@@ -137,7 +143,7 @@ def test_second_order_gradient_is_that_of_finite_differences(name: str, norm: st
     gradient = outer_gradient(learner, meta, episode, 2, backend)
 
     def loss(at: Params) -> float:
-        return float(BACKENDS["plain"].outer_gradient(learner, at, episode, 2).losses.mean())
+        return float(BACKENDS["plain"].outer_gradient(learner, at, episode, network.context(2)).losses.mean())
 
     generator = torch.Generator().manual_seed(0)
     for only in ("backbone.blocks.0", "backbone.blocks.3", "head", ""):
@@ -196,7 +202,9 @@ def test_a_gpus_step_reads_no_value_back(name: str, network: str) -> None:
     with FakeTensorMode() as mode:
         fakes = [mode.from_tensor(t) for t in (episode.support_x, episode.support_y, episode.query_x, episode.query_y)]
         fake_meta = {n: mode.from_tensor(v) for n, v in meta.items()}
-        outcome = BACKENDS["vmap"].outer_gradient(learner, fake_meta, Episode(*fakes), 2)
+        outcome = BACKENDS["vmap"].outer_gradient(
+            learner, fake_meta, Episode(*fakes), SMALL_NETWORKS[network].context(2)
+        )
         with pytest.raises(DataDependentOutputException):  # what reading a value would have raised
             outcome.losses.sum().item()
 
@@ -222,10 +230,11 @@ def test_single_precision_costs_no_backend_more_than_the_plain_one(network: Pape
     for seed in range(5):
         single = one_shot_episode(network, seed)
         double = replace(single, support_x=single.support_x.double(), query_x=single.query_x.double())
-        exact = BACKENDS["plain"].outer_gradient(learner, {n: v.double() for n, v in meta.items()}, double, 1).gradient
+        exact_meta, context = {n: v.double() for n, v in meta.items()}, network.context(1, shots=1)
+        exact = BACKENDS["plain"].outer_gradient(learner, exact_meta, double, context).gradient
         norm = torch.cat([v.flatten() for v in exact.values()]).norm()
         for backend, found in errors.items():
-            got = BACKENDS[backend].outer_gradient(learner, meta, single, 1).gradient
+            got = BACKENDS[backend].outer_gradient(learner, meta, single, context).gradient
             found.append(float(torch.cat([(got[n] - exact[n]).flatten() for n in exact]).norm() / norm))
     medians = {backend: float(np.median(found)) for backend, found in errors.items()}
     print(medians)

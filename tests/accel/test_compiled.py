@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fewshot_km.accel import compiled as compilation
-from fewshot_km.accel.backends import BACKENDS, _all_at_once
+from fewshot_km.accel.backends import BACKENDS, vmap_outer_gradient
 from fewshot_km.accel.compiled import trace
 from fewshot_km.data.storage import CACHE_ROOT_VARIABLE
 from fewshot_km.learners import InnerLoop, build_learner
@@ -28,11 +28,12 @@ def test_the_traced_program_is_the_plain_loop(name: str, network: str, order: st
     learner, meta = make(name, SMALL_NETWORKS[network], order)
     episode = episodes(SMALL_NETWORKS[network])
     inputs = (meta, episode.support_x, episode.support_y, episode.query_x, episode.query_y)
-    program = trace(_all_at_once, learner, inputs, steps)
+    context = SMALL_NETWORKS[network].context(steps)
+    program = trace(vmap_outer_gradient, learner, inputs, context)
     again = {n: v * 1.1 for n, v in meta.items()}  # no value of the first run may have become a constant
     for at in (meta, again):
         gradient, losses, accuracies = program(at, *inputs[1:])
-        expected = BACKENDS["plain"].outer_gradient(learner, at, episode, steps)
+        expected = BACKENDS["plain"].outer_gradient(learner, at, episode, context)
         assert_same_gradient(gradient, expected.gradient)
         torch.testing.assert_close(losses, expected.losses, rtol=1e-9, atol=0)
         torch.testing.assert_close(accuracies, expected.accuracies, rtol=0, atol=0)
@@ -59,10 +60,10 @@ def test_the_compiled_program_is_the_plain_loop(tmp_path: Path, monkeypatch: pyt
     learner = build_learner("km-maml", {}, network.make, InnerLoop(0.3, "first"))  # half the time of second order
     meta = {n: v.double() for n, v in learner.init(1).items()}
     episode = episodes(network, tasks=2)
-    expected = BACKENDS["plain"].outer_gradient(learner, meta, episode, 1)
+    expected = BACKENDS["plain"].outer_gradient(learner, meta, episode, network.context(1))
     for _ in range(2):  # the second run takes the program from the first
         with torch._inductor.config.patch("cpp.vec_isa_ok", True):  # else torch compiles programs to find that out
-            got = BACKENDS["compiled"].outer_gradient(learner, meta, episode, 1)
+            got = BACKENDS["compiled"].outer_gradient(learner, meta, episode, network.context(1))
         assert_same_gradient(got.gradient, expected.gradient)
         torch.testing.assert_close(got.losses, expected.losses, rtol=1e-9, atol=0)
     assert any((tmp_path / "compiled").iterdir())
@@ -79,5 +80,6 @@ def test_the_compiled_program_is_the_plain_loop(tmp_path: Path, monkeypatch: pyt
 def test_every_compiled_program_is_the_plain_loop(name: str, network: str, order: str) -> None:
     learner, meta = make(name, SMALL_NETWORKS[network], order)
     episode = episodes(SMALL_NETWORKS[network])
-    got = BACKENDS["compiled"].outer_gradient(learner, meta, episode, 1).gradient
-    assert_same_gradient(got, BACKENDS["plain"].outer_gradient(learner, meta, episode, 1).gradient)
+    context = SMALL_NETWORKS[network].context(1)
+    got = BACKENDS["compiled"].outer_gradient(learner, meta, episode, context).gradient
+    assert_same_gradient(got, BACKENDS["plain"].outer_gradient(learner, meta, episode, context).gradient)

@@ -1,16 +1,34 @@
 """The three learners: what adapts, how many numbers, and that `adapt` is the gradient descent it claims to be."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
-from fewshot_km.learners import ANIL, LEARNERS, GradientLearner, InnerLoop, Params, build_learner
+from fewshot_km.accel.backends import BACKENDS
+from fewshot_km.errors import ConfigError, ContractError, PluginError, UnknownNameError
+from fewshot_km.learners import (
+    ANIL,
+    LEARNERS,
+    GradientLearner,
+    InnerLoop,
+    Params,
+    Task,
+    TaskContext,
+    TaskOutcome,
+    build_learner,
+)
+from fewshot_km.learners.contract_checks import check_learner
 from fewshot_km.models import Network, build_network
-from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, PaperNetwork
+from fewshot_km.training.engine import Engine
+from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
+from fewshot_km.training.plain import plain_outer_gradient
+from tests.accel.test_backends import QUICK, assert_same_gradient, episodes
+from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, SMALL_STRIDED, PaperNetwork
+from tests.support.noise import noise_sampler
 
 
 def learner_on(name: str, network: PaperNetwork, order: str = "second", **options: object) -> GradientLearner:
@@ -49,7 +67,7 @@ def test_km_maml_never_adapts_a_kernel_or_its_bias() -> None:
     x, y = torch.rand(20, 1, 28, 28), torch.arange(20)
     delta = learner.adapt(learner.init(0), x, y, steps=2)
     assert not [name for name in delta if name.endswith("original") or name.endswith("conv.bias")]
-    assert sum(name.endswith((".inner", ".outer")) for name in delta) == 8
+    assert sum(name.endswith((".u1", ".u2")) for name in delta) == 8
 
 
 @pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])
@@ -181,3 +199,75 @@ def test_modulation_needs_convolutions() -> None:
 def test_build_network_is_what_learners_get() -> None:
     network = build_network("conv4", {}, (1, 28, 28), 20)
     assert [n for n, _ in network.named_parameters()][-2:] == ["head.weight", "head.bias"]
+
+
+class Weighted(GradientLearner):
+    """A learner with a loss of its own: the queries' cross-entropy, weighted by the iteration, and a penalty."""
+
+    def adapted_names(self) -> list[str]:
+        return self.head_names()
+
+    def task_loss(self, meta: Params, task: Task, context: TaskContext) -> TaskOutcome:
+        delta = self.adapt(meta, task.support_x, task.support_y, steps=context.steps)
+        logits = self.predict(meta, delta, task.query_x)
+        penalty = sum((value**2).sum() for value in meta.values())
+        loss = nn.functional.cross_entropy(logits, task.query_y)
+        return TaskOutcome((context.iteration or 0) * loss + context.ways * penalty, logits)
+
+
+def test_a_learners_own_loss_is_what_every_backend_descends_on() -> None:
+    """Against the shipped loss, and the penalty's gradient by hand."""
+    own, shipped = (kind(SMALL_STRIDED.make, InnerLoop(0.4)) for kind in (Weighted, Plain))
+    meta = {n: v.double() for n, v in own.init(0).items()}
+    episode, context = episodes(SMALL_STRIDED, tasks=2), SMALL_STRIDED.context(1)
+    expected = plain_outer_gradient(shipped, meta, episode, context)
+    for backend in QUICK:
+        found = BACKENDS[backend].outer_gradient(own, meta, episode, replace(context, iteration=7))
+        by_hand = {n: 7 * g + 2 * (2 * 3 * meta[n]) for n, g in expected.gradient.items()}
+        assert_same_gradient(found.gradient, by_hand)
+        torch.testing.assert_close(found.accuracies, expected.accuracies)
+        penalty = sum((value**2).sum() for value in meta.values())
+        torch.testing.assert_close(found.losses, 7 * expected.losses + 3 * penalty)
+    with pytest.raises(ConfigError, match="'compiled' cannot run a learner with its own task_loss: choose 'vmap'"):
+        BACKENDS["compiled"].outer_gradient(own, meta, episode, context)
+
+
+class Plain(GradientLearner):
+    def adapted_names(self) -> list[str]:
+        return self.head_names()
+
+
+class WrongLoss(Plain):
+    def __init__(self, returned: Callable[[torch.Tensor], object]) -> None:
+        super().__init__(SMALL_STRIDED.make, InnerLoop(0.4))
+        self._returned = returned
+
+    def task_loss(self, meta: Params, task: Task, context: TaskContext) -> object:
+        return self._returned(self.predict(meta, {}, task.query_x))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda logits: logits.sum(), r"a Tensor: return TaskOutcome\(loss, logits\)"),
+        (lambda logits: TaskOutcome(logits, logits), r"a tensor \[6, 3\] as the loss: return a scalar tensor"),
+        (lambda logits: TaskOutcome(1.0, logits), "a float as the loss: return a scalar tensor"),
+        (lambda logits: TaskOutcome(logits.sum(), logits[:2]), r"logits \[2, 3\] for 6 images and 3 ways"),
+    ],
+)
+def test_a_task_loss_that_returns_something_else_is_refused(
+    returned: Callable[[torch.Tensor], object], message: str
+) -> None:
+    learner, episode = WrongLoss(returned), noise_sampler().draw([0])
+    with pytest.raises(ContractError, match=rf"task_loss\(\) returned {message}"):
+        check_learner(learner, learner.init(0), episode, episode, steps=(1, 1))
+
+
+def test_the_loss_is_told_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[TaskContext] = []
+    learner = Weighted(SMALL_STRIDED.make, InnerLoop(0.4))
+    of_task = learner.task_loss
+    monkeypatch.setattr(learner, "task_loss", lambda m, t, context: heard.append(context) or of_task(m, t, context))
+    outer = OuterLoop(lr=0.01, meta_batch=2, iterations=2, steps=3, clip_value=None, validate_every=2)
+    meta_train(Engine(learner), TrainingState.before(learner.init(0)), noise_sampler(), lambda _: 0.5, outer)
+    assert heard == [TaskContext(3, 1, (1, 28, 28), 3, iteration) for iteration in (1, 1, 2, 2)]

@@ -37,7 +37,10 @@ def test_dropout_is_off_at_test(name: str, backend: str) -> None:
     assert torch.equal(first, again)
     assert torch.equal(first, run(without, meta, episode, 3))
 
-    losses = [BACKENDS["plain"].outer_gradient(one, meta, episode, 1).losses for one in (with_it, with_it, without)]
+    losses = [
+        BACKENDS["plain"].outer_gradient(one, meta, episode, TASK.context(1)).losses
+        for one in (with_it, with_it, without)
+    ]
     assert not torch.equal(losses[0], losses[1])
     assert not torch.equal(losses[0], losses[2])
 
@@ -49,7 +52,7 @@ def test_the_norm_over_the_batch_is_what_it_is_in_training(backend: str) -> None
     meta = {n: v.double() for n, v in learner.init(0).items()}
     episode = episodes(TASK, tasks=8)
     counts = BACKENDS[backend].count_correct(learner, meta, episode, 3)
-    accuracies = BACKENDS["plain"].outer_gradient(learner, meta, episode, 3).accuracies
+    accuracies = BACKENDS["plain"].outer_gradient(learner, meta, episode, TASK.context(3)).accuracies
     torch.testing.assert_close(counts / episode.query_y.shape[1], accuracies, check_dtype=False)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from fewshot_km.learners import TaskContext
 from fewshot_km.models import Network, build_network
 
 
@@ -14,6 +15,9 @@ class PaperNetwork:
 
     def make(self) -> Network:
         return build_network("conv4", self.options, self.image_shape, self.ways)
+
+    def context(self, steps: int, shots: int = 2) -> TaskContext:
+        return TaskContext(self.ways, shots, self.image_shape, steps)
 
 
 OMNIGLOT_20_WAY = PaperNetwork(20, (1, 28, 28), {"filters": 64, "downsampling": "stride"})

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learners import InnerLoop, Params, build_learner
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
@@ -42,7 +43,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
     ranks = join(int(rank), int(size), torch.device("cpu"), f"file://{meeting}")
-    for backend in TRAINED_BY:
-        engine = Engine(learner, training=backend, testing=backend, ranks=ranks)
-        train(engine, Path(folder) / f"{backend}{rank}.npz")
+    for name in TRAINED_BY:
+        engine = Engine(learner, training=BACKENDS[name], testing=BACKENDS[name], ranks=ranks)
+        train(engine, Path(folder) / f"{name}{rank}.npz")
     leave()

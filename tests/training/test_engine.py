@@ -46,7 +46,7 @@ class Learner:
 
 def count(predict: Predict, backend: str, episodes: int = 7) -> Tensor:
     learner = Learner(predict)
-    engine = Engine(learner, testing=backend, training_chunk=3, testing_chunk=3)
+    engine = Engine(learner, testing=BACKENDS[backend], training_chunk=3, testing_chunk=3)
     return engine.count_correct(learner.init(0), cast(EpisodeSampler, Sampler()), episodes, steps=2)
 
 

@@ -19,6 +19,7 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the G
 
 GROWTH = """
 import json, sys, torch
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
 from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
@@ -34,7 +35,8 @@ torch.set_num_threads(1)
 keep_freed_memory()
 sampler = noise_sampler()
 learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
-engine = Engine(learner, training=sys.argv[1], testing=sys.argv[1], training_chunk=4, testing_chunk=4)
+backend = BACKENDS[sys.argv[1]]
+engine = Engine(learner, training=backend, testing=backend, training_chunk=4, testing_chunk=4)
 seen = {}
 def on_iteration(progress):
     seen[progress.iteration] = resident()

@@ -120,7 +120,7 @@ def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, backen
     told: list[int] = []
     results = [
         evaluate(
-            Engine(learner, testing=backend, testing_chunk=chunk),
+            Engine(learner, testing=BACKENDS[backend], testing_chunk=chunk),
             meta,
             DoubleSampler(sampler),
             episodes=7,
@@ -140,9 +140,10 @@ def test_evaluation_does_not_depend_on_the_chunk(sampler: EpisodeSampler, backen
 def test_the_outer_step_does_not_depend_on_the_chunk(sampler: EpisodeSampler, backend: str) -> None:
     learner = make()
     meta = {n: v.double() for n, v in learner.init(0).items()}
-    engines = [Engine(learner, training=backend, training_chunk=chunk) for chunk in (7, 1, 3)]
+    engines = [Engine(learner, training=BACKENDS[backend], training_chunk=chunk) for chunk in (7, 1, 3)]
     steps = [engine.outer_step(meta, DoubleSampler(sampler), range(3, 10), steps=2) for engine in engines]
-    outcome = BACKENDS["plain"].outer_gradient(learner, meta, DoubleSampler(sampler).draw(range(3, 10)), 2)
+    episode = DoubleSampler(sampler).draw(range(3, 10))
+    outcome = BACKENDS["plain"].outer_gradient(learner, meta, episode, SMALL_STRIDED.context(2, shots=1))
     for step in steps:
         assert float(step.loss) == pytest.approx(float(outcome.losses.mean()), rel=1e-12)
         assert float(step.accuracy) == pytest.approx(float(outcome.accuracies.mean()), rel=1e-12)
@@ -208,4 +209,6 @@ def test_iterations_away_from_the_cpu_read_no_value_back(
     monkeypatch.setattr(sampler, "draw", elsewhere)
     outer = replace(OUTER, iterations=100, steps=1, clip_value=10.0, validate_every=100)
     with pytest.raises(_EnoughIterationsError):
-        meta_train(Engine(learner, training=backend), TrainingState.before(meta), sampler, lambda _: 0.5, outer)
+        meta_train(
+            Engine(learner, training=BACKENDS[backend]), TrainingState.before(meta), sampler, lambda _: 0.5, outer
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learners import InnerLoop, build_learner
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.ranks import Ranks
@@ -37,7 +38,7 @@ def test_one_two_and_three_ranks_train_the_same_parameters(size: int, tmp_path: 
     learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
     run_ranks(size, tmp_path)
     for backend in TRAINED_BY:
-        train(Engine(learner, training=backend, testing=backend), tmp_path / "alone.npz")
+        train(Engine(learner, training=BACKENDS[backend], testing=BACKENDS[backend]), tmp_path / "alone.npz")
         alone = np.load(tmp_path / "alone.npz")
         for rank in range(size):
             found = np.load(tmp_path / f"{backend}{rank}.npz")

@@ -1,66 +1,53 @@
-"""Convolution, batch norm, ReLU and max-pooling on a CPU: in one go in a first layer, else in two."""
-
-from typing import Any
+"""A ConvBlock on a CPU: its convolution, then batch norm, ReLU and max-pooling in one go."""
 
 import torch
 from torch import Tensor, nn
 
-from fewshot_km.accel.fused import convolution, first_layer, normalisation
+from fewshot_km.accel.fused import convolution, normalisation
 from fewshot_km.accel.replacing import pair
-from fewshot_km.models.conv_norm import by_parts
-
-# Numbers to a window up to which a first layer is computed in one go: their covariance takes the square of them. Of the
-# 27 of a colour image it took longer (45 ms for 75 images of 84x84 pixels) than the passes over the map that it saves.
-FEW = 16
+from fewshot_km.models.conv4 import ConvBlock
+from fewshot_km.models.exact import is_exactly
 
 
-class ConvNormRelu:
-    """`fewshot_km.models.conv_norm.conv_norm_relu`, for images that do not change between calls.
+def forward(block: ConvBlock, x: Tensor) -> Tensor:
+    """[M, C, H, W] -> [M, F, H', W'], as `ConvBlock.forward`, which computes what is not treated here.
 
-    What a first layer knows of a task's support and query images is kept for its next steps.
+    Max-pooling comes before scale, shift and ReLU, which then touch a quarter of the map: it commutes with what does
+    not decrease. Where a scale is negative, the kernel changes its sign: the channel's statistics change their sign
+    with it, and scale times statistic stays.
     """
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[Tensor, tuple[list[int], ...], first_layer.Windows]] = []
-
-    def __call__(
-        self, x: Tensor, weight: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool = False
-    ) -> Tensor:
-        """[M, C, H, W] -> [M, F, H', W']."""
-        if not normalisation.treated(x) or isinstance(conv.padding, str):
-            return by_parts(convolution.conv2d, x, weight, conv, norm, pool=pool)
-        kernel, stride, padding = pair(conv.kernel_size), pair(conv.stride), pair(conv.padding)
-        dilation = pair(conv.dilation)
-        if _too_small(x, kernel, stride, padding, dilation, pool=pool):
-            return by_parts(convolution.conv2d, x, weight, conv, norm, pool=pool)
-        scale: Tensor = norm.weight
-        shift: Tensor = norm.bias
-        if conv.groups == 1 and dilation == [1, 1] and weight[0].numel() <= FEW and not x.requires_grad:
-            windows = self._windows(x, kernel, stride, padding)
-            return first_layer.conv_norm_relu(weight, scale, shift, windows, norm.eps, pool=pool)
-        if pool and (scale < 0).any():  # as by_parts does
-            sign = torch.where(scale < 0, -1, 1).to(x.dtype)
-            weight, scale = weight * sign[:, None, None, None], scale * sign
-        # the convolution's bias, a constant, does not survive batch norm
-        y = convolution.conv2d(x, weight, None, stride, padding, dilation, conv.groups)
-        return normalisation.batch_norm_relu(y, scale, shift, norm.eps, pool=pool)
-
-    def _windows(self, x: Tensor, *geometry: list[int]) -> first_layer.Windows:
-        for images, of, windows in self._kept:
-            if images is x and of == geometry:
-                return windows
-        windows = first_layer.Windows.of(x, *geometry)
-        self._kept = [*self._kept[-1:], (x, geometry, windows)]
-        return windows
+    conv, norm = block.conv, block.norm
+    if not (isinstance(norm, nn.BatchNorm2d) and _is_treated(conv, norm, x, pool=block.pool)):
+        return ConvBlock.forward(block, x)
+    weight: Tensor = conv.weight
+    scale: Tensor = norm.weight
+    if block.pool and (scale < 0).any():
+        sign = torch.where(scale < 0, -1, 1).to(x.dtype)
+        weight, scale = weight * sign[:, None, None, None], scale * sign
+    # the convolution's bias, a constant, does not survive batch norm
+    x = convolution.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return normalisation.batch_norm_relu(x, scale, norm.bias, norm.eps, pool=block.pool)
 
 
-def conv_norm_relu_once(*inputs: Any, pool: bool = False) -> Tensor:
-    """The same of one call, which keeps nothing."""
-    return ConvNormRelu()(*inputs, pool=pool)
+def _is_treated(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, *, pool: bool) -> bool:
+    """True for torch's own classes as torch wrote them, statistics of the batch, and images that torch accepts."""
+    return (
+        is_exactly(conv, nn.Conv2d)
+        and is_exactly(norm, nn.BatchNorm2d)
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+        and isinstance(norm.weight, Tensor)
+        and isinstance(norm.bias, Tensor)
+        and norm.running_mean is None
+        and norm.running_var is None
+        and normalisation.treated(x)
+        and _is_large_enough(conv, x, least=2 if pool else 1)
+    )
 
 
-def _too_small(x: Tensor, *geometry: list[int], pool: bool) -> bool:
-    """Whether torch would complain of a map without pixels, of one pixel in all, or of none after pooling."""
+def _is_large_enough(conv: nn.Conv2d, x: Tensor, least: int) -> bool:
+    """True where the map has `least` rows and columns, and more than one pixel in all images: else torch complains."""
+    geometry = (pair(conv.kernel_size), pair(conv.stride), pair(conv.padding), pair(conv.dilation))  # type: ignore[arg-type]
     sizes = zip(x.shape[2:], *geometry, strict=True)
     height, width = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
-    return bool(min(height, width) < (2 if pool else 1) or len(x) * height * width < 2)
+    return bool(min(height, width) >= least and len(x) * height * width > 1)

@@ -11,9 +11,20 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from fewshot_km.accel.fused import normalisation_loops as loops
+from fewshot_km.accel.fused import normalisation_loops, pooling_loops
 from fewshot_km.accel.fused.channels_last import Array, array_of, images_of, readable, rows_of
-from fewshot_km.accel.fused.derivatives import SecondDerivative
+
+# torch's `once_differentiable` leaves them out, silently, where gradients are asked for by torch.autograd.grad
+NO_THIRD = "this backend has no third derivatives; choose the backend 'plain' for this learner"
+
+
+class SecondDerivative(Function):
+    """A function without a derivative of its own: asking for one raises NotImplementedError."""
+
+    @staticmethod
+    def backward(_: Any, *outputs: Tensor) -> Any:
+        """Refuse."""
+        raise NotImplementedError(NO_THIRD)
 
 
 class _Normalise(Function):
@@ -21,7 +32,7 @@ class _Normalise(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, floor: float) -> Tensor:
-        lines, mean, s = loops.normalise(_lines(x), array_of(weight), array_of(bias), eps, floor)
+        lines, mean, s = normalisation_loops.normalise(_lines(x), array_of(weight), array_of(bias), eps, floor)
         y = _images(lines, x)
         ctx.save_for_backward(x, weight, y)
         ctx.known = (mean, s, floor)
@@ -40,7 +51,7 @@ class _NormaliseGradient(Function):
     def forward(
         ctx: Any, g: Tensor, x: Tensor, weight: Tensor, y: Tensor, known: tuple[Array, Array, float]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        of_x, b, a = loops.normalise_gradient(_lines(g), _lines(x), _lines(y), array_of(weight), *known)
+        of_x, b, a = normalisation_loops.normalise_gradient(_lines(g), _lines(x), _lines(y), array_of(weight), *known)
         ctx.save_for_backward(g, x, weight, y)
         ctx.known = (*known[:2], b, a, known[2])
         return _images(of_x, x), _channels(b, of_x), _channels(a, of_x)
@@ -58,7 +69,7 @@ class _NormaliseSecond(SecondDerivative):
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         v, v_weight, v_bias, g, x, weight, y, known = inputs
         along = (_lines(v), array_of(v_weight), array_of(v_bias))
-        to_g, to_x, to_weight = loops.normalise_second(
+        to_g, to_x, to_weight = normalisation_loops.normalise_second(
             *along, _lines(g), _lines(x), _lines(y), array_of(weight), *known
         )
         return _images(to_g, x), _images(to_x, x), _channels(to_weight, to_x)
@@ -69,7 +80,7 @@ class _NormaliseAndPool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        y, *found = loops.pool(rows_of(x), array_of(weight), array_of(bias), eps)
+        y, *found = pooling_loops.pool(rows_of(x), array_of(weight), array_of(bias), eps)
         ctx.found = tuple(found)
         ctx.save_for_backward(x, weight)
         return images_of(y, x.shape[1])
@@ -87,7 +98,7 @@ class _PoolGradient(Function):
         ctx: Any, g: Tensor, x: Tensor, weight: Tensor, found: tuple[Array, Array, Array, Array]
     ) -> tuple[Tensor, Tensor, Tensor]:
         h, which, mean, s = found
-        of_x, b, a = loops.pool_gradient(rows_of(g), rows_of(x), h, which, array_of(weight), mean, s)
+        of_x, b, a = pooling_loops.pool_gradient(rows_of(g), rows_of(x), h, which, array_of(weight), mean, s)
         ctx.save_for_backward(g, x, weight)
         ctx.found, ctx.sums = found, (b, a)
         return images_of(of_x, len(a)), _channels(b, of_x), _channels(a, of_x)
@@ -105,7 +116,7 @@ class _PoolSecond(SecondDerivative):
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         v, v_weight, v_bias, g, x, weight, (h, which, mean, s), sums = inputs
         along = (rows_of(v), array_of(v_weight), array_of(v_bias))
-        to_g, to_x, to_weight = loops.pool_second(
+        to_g, to_x, to_weight = pooling_loops.pool_second(
             *along, rows_of(g), rows_of(x), h, which, array_of(weight), mean, s, *sums
         )
         return images_of(to_g, len(mean)), images_of(to_x, len(mean)), _channels(to_weight, to_x)

@@ -87,4 +87,4 @@ def _engine_of(learner: Learner, how: Mapping[str, Any]) -> Engine:
     """Tests as it was tested, for the same rounding; task after task where that is not known here."""
     if how.get("testing") not in BACKENDS:
         return Engine(learner)
-    return Engine(learner, testing=how["testing"], testing_chunk=how.get("testing_chunk", MOST_TASKS))
+    return Engine(learner, testing=BACKENDS[how["testing"]], testing_chunk=how.get("testing_chunk", MOST_TASKS))

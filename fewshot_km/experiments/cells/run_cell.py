@@ -12,7 +12,7 @@ import torch
 
 from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.accel.backends import BACKENDS
-from fewshot_km.accel.choice import Choice, by_rule, choose_engine
+from fewshot_km.accel.choice import Choice, Wanted, Work, by_rule, choose_engine
 from fewshot_km.data import Dataset
 from fewshot_km.data.episodes import EpisodeSampler
 from fewshot_km.experiments.cells.parts import Streams, delta_size, make_learner, make_streams
@@ -217,8 +217,12 @@ def run_cell(
 
 def backends_of(engine: Engine) -> dict[str, Any]:
     """The backends in use, which decide how numbers are rounded."""
-    names = ("training", "testing", "training_chunk", "testing_chunk")
-    return {name: getattr(engine, name) for name in names}
+    return {
+        "training": engine.training.name,
+        "testing": engine.testing.name,
+        "training_chunk": engine.training_chunk,
+        "testing_chunk": engine.testing_chunk,
+    }
 
 
 def _engine(
@@ -233,25 +237,14 @@ def _engine(
     """As the training began, so that it goes on to the same bits; else as asked for, as tuned, or by the rule."""
     if start and compute.backend == AUTO and {start.how["training"], start.how["testing"]} <= set(BACKENDS):
         chunks = [compute.task_chunk or start.how[name] for name in ("training_chunk", "testing_chunk")]
-        return Engine(learner, start.how["training"], start.how["testing"], chunks[0], chunks[1], compute.ranks)
-    training, testing = (compute.backend, compute.backend)
+        training, testing = BACKENDS[start.how["training"]], BACKENDS[start.how["testing"]]
+        return Engine(learner, training, testing, chunks[0], chunks[1], compute.ranks)
+    wanted = Wanted(compute.backend, compute.backend, compute.task_chunk)
     if compute.tuned and compute.backend == AUTO:
-        training, testing = compute.tuned
-        for purpose, name in (("training", training), ("testing", testing)):
+        wanted = Wanted(*compute.tuned, compute.task_chunk)
+        for purpose, name in (("training", wanted.training), ("testing", wanted.testing)):
             if name != by_rule(compute.device):
                 listener.chosen(purpose, Choice(name, "as `fewshot-km tune` found"))
-    return choose_engine(
-        learner,
-        state.meta,
-        streams.train,
-        streams.validation,
-        meta_batch=config.outer.meta_batch,
-        train_steps=config.inner.train_steps,
-        test_steps=config.inner.test_steps,
-        ranks=compute.ranks,
-        training=training,
-        testing=testing,
-        task_chunk=compute.task_chunk,
-        on_compiling=listener.compiling,
-        on_choice=listener.chosen,
-    )
+    inner, meta_batch = config.inner, config.outer.meta_batch
+    work = Work(streams.train, streams.validation, inner.train_steps, inner.test_steps, meta_batch)
+    return choose_engine(learner, state.meta, work, wanted, compute.ranks, listener.compiling, listener.chosen)

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from fewshot_km.accel.choice import choose_engine
+from fewshot_km.accel.choice import Wanted, Work, choose_engine
 from fewshot_km.errors import PluginError, describe_error
 from fewshot_km.experiments.cells.parts import delta_size, make_learner, make_streams
 from fewshot_km.experiments.cells.probe import steps_asked
@@ -16,7 +16,6 @@ from fewshot_km.experiments.runners.worker_setup import Workplace
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.plugins.boundary import plugin_code
 from fewshot_km.training.memory import peak_bytes
-from fewshot_km.training.ranks import ALONE
 
 ITERATIONS = 3  # measured after one to warm up; the fastest counts, as noise only adds
 
@@ -104,19 +103,9 @@ def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
         streams = make_streams(config, dataset, device)
         meta = {name: value.to(device) for name, value in learner.init(config.seed).items()}
         share = range(0, config.outer.meta_batch, ranks)
-        engine = choose_engine(
-            learner,
-            meta,
-            streams.train,
-            streams.validation,
-            meta_batch=len(share),
-            train_steps=config.inner.train_steps,
-            test_steps=config.inner.test_steps,
-            ranks=ALONE,
-            training=workplace.way.backend,
-            testing=workplace.way.backend,
-            task_chunk=workplace.way.task_chunk,
-        )
+        inner, backend = config.inner, workplace.way.backend
+        work = Work(streams.train, streams.validation, inner.train_steps, inner.test_steps, len(share))
+        engine = choose_engine(learner, meta, work, Wanted(backend, backend, workplace.way.task_chunk))
 
         def train() -> None:
             engine.outer_step(meta, streams.train, range(len(share)), steps=config.inner.train_steps).loss.item()

@@ -12,7 +12,7 @@ from typing import Annotated
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from fewshot_km.accel.choice import by_rule, check_backend, choose_engine
+from fewshot_km.accel.choice import Wanted, Work, by_rule, check_backend, choose_engine
 from fewshot_km.accel.timing import fastest, measure_in_turns
 from fewshot_km.data import Dataset
 from fewshot_km.data.storage import write_text
@@ -20,7 +20,6 @@ from fewshot_km.errors import ConfigError, describe_error
 from fewshot_km.experiments.cells.parts import make_learner, make_streams
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.training.engine import Engine
-from fewshot_km.training.ranks import ALONE
 
 FILE = "tuning.json"
 
@@ -101,20 +100,11 @@ def tune_cell(
     train_steps, test_steps = config.inner.train_steps, config.inner.test_steps
     failures: list[Exception] = []
 
+    work = Work(streams.train, streams.validation, train_steps, test_steps, len(share))
+
     @cache
     def engine(name: str) -> Engine:
-        return choose_engine(
-            learner,
-            meta,
-            streams.train,
-            streams.validation,
-            meta_batch=len(share),
-            train_steps=train_steps,
-            test_steps=test_steps,
-            ranks=ALONE,
-            training=name,
-            testing=name,
-        )
+        return choose_engine(learner, meta, work, Wanted(name, name))
 
     def train(name: str) -> None:
         engine(name).outer_step(meta, streams.train, share, steps=train_steps)

@@ -7,13 +7,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.replaceable import replaceable
 
 INIT_STD = 0.001  # the paper's I + N(0, 0.001), read as a standard deviation: modulation starts close to tanh(W)
 
 
 class KernelModulator(nn.Module):
-    """W~ = tanh(W U1) U2 over the k_h*k_w axis, without biases; U1, U2 = I + N(0, 0.001).
+    """W~ = tanh(W U1) U2 over the k_h*k_w axis, without biases; U1 and U2 start as I + N(0, 0.001).
 
     The weight [k_n, k_c, k_h, k_w] is read as [k_n*k_c, k_h*k_w], so U1 and U2 are [k_h*k_w, k_h*k_w]:
     2 (k_h k_w)^2 numbers a layer whatever its width, 162 for a 3x3 kernel.
@@ -22,26 +21,20 @@ class KernelModulator(nn.Module):
     def __init__(self, kernel_size: tuple[int, int]) -> None:
         super().__init__()
         size = kernel_size[0] * kernel_size[1]
-        self.inner = nn.Parameter(torch.eye(size) + INIT_STD * torch.randn(size, size))
-        self.outer = nn.Parameter(torch.eye(size) + INIT_STD * torch.randn(size, size))
+        self.u1 = nn.Parameter(torch.eye(size) + INIT_STD * torch.randn(size, size))
+        self.u2 = nn.Parameter(torch.eye(size) + INIT_STD * torch.randn(size, size))
 
     def forward(self, weight: Tensor) -> Tensor:
         """W [k_n, k_c, k_h, k_w] -> W~ of the same shape."""
-        return modulated(weight, self.inner, self.outer)
-
-
-@replaceable
-def modulated(weight: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
-    """W~ = tanh(W U1) U2 (Eq. 2-4) for W [k_n, k_c, k_h, k_w]; faster versions are used while they agree with it."""
-    rows = weight.flatten(2).flatten(0, 1)
-    return (torch.tanh(rows @ inner) @ outer).reshape(weight.shape)
+        rows = weight.flatten(2).flatten(0, 1)
+        return (torch.tanh(rows @ self.u1) @ self.u2).reshape(weight.shape)
 
 
 def modulate(network: nn.Module) -> nn.Module:
     """Put a modulator on every Conv2d of `network`, in place, and return it.
 
-    The kernel W becomes the parameter `...parametrizations.weight.original`, U1 and U2 become
-    `...parametrizations.weight.0.inner` and `.outer`. Raises ConfigError where there is no convolution, or where a
+    The kernel W becomes the parameter `...parametrizations.weight.original`; U1 and U2 become
+    `...parametrizations.weight.0.u1` and `.u2`. Raises ConfigError where there is no convolution, or where a
     convolution is already parametrized.
     """
     convolutions = {name: m for name, m in network.named_modules() if isinstance(m, nn.Conv2d)}
@@ -64,7 +57,7 @@ def merge(network: nn.Module) -> nn.Module:
 
 
 def modulator_names(network: nn.Module) -> list[str]:
-    """Names of the modulators' parameters U among `network.named_parameters()`."""
+    """Names of the modulators' parameters U1 and U2 among `network.named_parameters()`."""
     return [
         f"{name}.{parameter}" if name else parameter
         for name, module in network.named_modules()

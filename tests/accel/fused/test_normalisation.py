@@ -156,7 +156,7 @@ def test_what_is_not_a_number_is_passed_on(pooled: bool) -> None:
 def test_where_nothing_can_be_written_machine_code_is_not_kept() -> None:
     nowhere = os.environ | {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}  # of which there is none
     nowhere.pop("NUMBA_CACHE_DIR", None)
-    program = "from fewshot_km.accel.fused import normalisation_loops as l; print(type(l.pool._cache).__name__)"
+    program = "from fewshot_km.accel.fused import pooling_loops as l; print(type(l.pool._cache).__name__)"
     kept = [
         subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
         for env in (os.environ, nowhere)

@@ -112,7 +112,7 @@ def test_kernels_are_those_before_and_after_adapting(
             elif name == "anil":
                 used = weight
             else:  # the paper's Eq. 2-4
-                u = [delta[f"{layer}.parametrizations.weight.0.{part}"] for part in ("inner", "outer")]
+                u = [delta[f"{layer}.parametrizations.weight.0.{part}"] for part in ("u1", "u2")]
                 used = torch.tanh(weight @ u[0]) @ u[1]
             assert found.size == (3, 3)
             assert len(found.before) == 8  # filters: fewer than 16

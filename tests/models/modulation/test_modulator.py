@@ -18,23 +18,21 @@ def test_modulation_is_the_two_layer_perceptron_of_the_paper() -> None:
     """Element by element: W~[n, c] as a row vector is tanh(W[n, c] U1) U2."""
     modulator = KernelModulator((3, 2)).double()
     with torch.no_grad():
-        modulator.inner.normal_()
-        modulator.outer.normal_()
+        modulator.u1.normal_()
+        modulator.u2.normal_()
     w = torch.randn(4, 5, 3, 2, dtype=torch.float64)
     out = modulator(w)
     for n in range(4):
         for c in range(5):
             row = w[n, c].reshape(6)
-            hidden = [sum(row[i] * modulator.inner[i, j] for i in range(6)).tanh() for j in range(6)]
-            expected = [sum(hidden[i] * modulator.outer[i, j] for i in range(6)) for j in range(6)]
+            hidden = [sum(row[i] * modulator.u1[i, j] for i in range(6)).tanh() for j in range(6)]
+            expected = [sum(hidden[i] * modulator.u2[i, j] for i in range(6)) for j in range(6)]
             torch.testing.assert_close(out[n, c].reshape(6), torch.stack(expected))
 
 
 def test_it_starts_as_the_identity_and_a_little_noise() -> None:
     torch.manual_seed(0)
-    noise = torch.cat(
-        [(m.inner.detach() - torch.eye(9)).flatten() for m in (KernelModulator((3, 3)) for _ in range(50))]
-    )
+    noise = torch.cat([(m.u1.detach() - torch.eye(9)).flatten() for m in (KernelModulator((3, 3)) for _ in range(50))])
     assert abs(float(noise.std()) - 0.001) < 0.0001
     assert abs(float(noise.mean())) < 0.0001
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from fewshot_km.models.backbones import AffineChoice
+from fewshot_km.models.backbone_registry import AffineChoice
 from fewshot_km.registry import Registry
 
 if TYPE_CHECKING:
