@@ -23,7 +23,7 @@ from fewshot_km.data import DATASETS
 from fewshot_km.data.storage import describe_os_error
 from fewshot_km.errors import FewshotError, MistakesError, message_of
 from fewshot_km.experiments.cells.stopping import StoppedRun
-from fewshot_km.experiments.events.progress import duration
+from fewshot_km.experiments.events.clock import duration
 from fewshot_km.experiments.protocols import find_protocol, protocols
 from fewshot_km.experiments.settings.grid import Cell, find_grid, load_grid, shipped_grids
 from fewshot_km.experiments.settings.run_settings import RunOptions

@@ -9,7 +9,8 @@ from rich.filesize import decimal
 from fewshot_km.cli.terminal_tables import print_rows
 from fewshot_km.experiments.cells.cell_worker import CellWorker
 from fewshot_km.experiments.cells.stopping import Stop
-from fewshot_km.experiments.events.progress import QuietDisplay, duration
+from fewshot_km.experiments.events.clock import duration
+from fewshot_km.experiments.events.lines import print_problems
 from fewshot_km.experiments.runners.estimate import estimate
 from fewshot_km.experiments.runners.local import check_jobs
 from fewshot_km.experiments.runners.process_group import Team, choose_devices
@@ -39,7 +40,7 @@ def plan(name: str, options: RunOptions) -> None:
     ranks = choose_devices(options.devices, device, max(cell.config.outer.meta_batch for cell in agenda.waiting))
     workplace = replace(make_workplace(name, agenda, options, max(1, threads // ranks)), devices="1")
     with Stop() as stop, Team(1, device, []) as team:
-        checker = CellWorker(agenda.store, workplace.data_root, team, stop, QuietDisplay(), options.way)
+        checker = CellWorker(agenda.store, workplace.data_root, team, stop, print_problems, options.way)
         check_cells(agenda.grid, agenda.waiting, checker)
     estimates = estimate(
         agenda.waiting,

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import torch
 import typer
@@ -17,8 +17,10 @@ from fewshot_km.data.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError
 from fewshot_km.experiments.cells.cell_worker import CellWorker
 from fewshot_km.experiments.cells.stopping import OUT_OF_TIME, Stop, StoppedRun
-from fewshot_km.experiments.events.progress import GridDisplay, JsonDisplay, QuietDisplay
-from fewshot_km.experiments.events.tensorboard_log import check_tensorboard
+from fewshot_km.experiments.events.event import Subscriber
+from fewshot_km.experiments.events.lines import JsonLines, print_problems
+from fewshot_km.experiments.events.tensorboard import check_tensorboard
+from fewshot_km.experiments.events.terminal import TerminalDisplay
 from fewshot_km.experiments.runners.local import check_jobs, run_parallel
 from fewshot_km.experiments.runners.process_group import Team, choose_devices, follow
 from fewshot_km.experiments.runners.ray_runner import run_on_ray
@@ -98,14 +100,14 @@ def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Consol
         torch.set_num_threads(threads)
     processes = choose_devices(options.devices, device, workplace.most_tasks) if is_here else 1
     _say_plan(agenda, device, jobs, processes, cluster, console)
-    display = _display(options, len(waiting), console)
+    subscriber = _subscriber(options, len(waiting), console)
     if is_here and jobs == 1:
-        with Team(processes, device, workplace.command) as team, display:
+        with Team(processes, device, workplace.command) as team, subscriber as display:
             return run_grid(agenda.grid, waiting, CellWorker(store, root, team, stop, display, options.way))
     with Team(1, device, []) as team:
-        worker = CellWorker(store, root, team, stop, display, options.way)
+        worker = CellWorker(store, root, team, stop, print_problems, options.way)
         check_cells(agenda.grid, waiting, worker, is_here=is_here)
-    with _prepared(store), display:
+    with _prepared(store), subscriber as display:
         if is_here:
             return run_parallel(waiting, workplace, jobs, stop, display)
         if cluster.runner == Runner.RAY:
@@ -132,10 +134,10 @@ def _prepared(store: ResultStore) -> Iterator[None]:
         raise
 
 
-def _display(options: RunOptions, cells: int, console: Console) -> GridDisplay | QuietDisplay | JsonDisplay:
+def _subscriber(options: RunOptions, cells: int, console: Console) -> AbstractContextManager[Subscriber]:
     if options.json:
-        return JsonDisplay(sys.stdout)
-    return QuietDisplay() if options.quiet else GridDisplay(cells, console)
+        return nullcontext(JsonLines(sys.stdout))
+    return nullcontext(print_problems) if options.quiet else TerminalDisplay(cells, console)
 
 
 def _say_plan(

@@ -14,7 +14,7 @@ from fewshot_km.data.episodes import EpisodeSampler
 from fewshot_km.errors import DivergenceError
 from fewshot_km.learners.base import Params
 from fewshot_km.training.engine import Engine
-from fewshot_km.training.history import HistoryRow, Progress
+from fewshot_km.training.history import HistoryRow, IterationDone, Validated
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,13 @@ def meta_train(
     sampler: EpisodeSampler,
     validate: Callable[[Params], float],
     outer: OuterLoop,
-    on_iteration: Callable[[Progress], None] = lambda _: None,
-    on_validation: Callable[[HistoryRow], None] = lambda _: None,
+    emit: Callable[[IterationDone | Validated], None] = lambda _: None,
     pause: Pause = lambda _: None,
 ) -> MetaTraining:
     """Meta-train from `start`; iteration i uses tasks (i-1)*meta_batch to i*meta_batch - 1 of the sampler.
 
-    `on_iteration` hears of every iteration on a CPU. On a GPU, which must not wait for being read, it hears of one in a
-    while. Raises DivergenceError where an outer loss, or at a validation a parameter, is not finite.
+    `emit` hears of validations and of iterations: of all on a CPU, of one in a while on a GPU, which must not wait for
+    being read. Raises DivergenceError where an outer loss, or at a validation a parameter, is not finite.
     """
     parameters = {name: value.clone() for name, value in start.meta.items()}
     optimiser = _Adam(parameters, start, outer.lr)
@@ -153,9 +152,9 @@ def meta_train(
             if best is None or val_accuracy > best.val_accuracy:
                 best = Best(current, iteration, val_accuracy)
             history.append(HistoryRow(iteration, *log.means(), val_accuracy, round(time.monotonic() - began, 1)))
-            on_validation(history[-1])
+            emit(Validated(tuple(history)))
         if log.last is not None and log.is_read():
-            on_iteration(Progress(iteration, *log.last, history[-1].val_accuracy if history else None))
+            emit(IterationDone(iteration, *log.last, history[-1].val_accuracy if history else None))
         if is_last or _is_hopeless(history, best, outer.patience):
             pause(state)
             break

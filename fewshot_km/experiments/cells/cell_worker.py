@@ -10,10 +10,19 @@ from typing import Any, Literal
 from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.data import Dataset, load_dataset
 from fewshot_km.errors import CellError, DataError, DivergenceError, FewshotError, describe_error, message_of
-from fewshot_km.experiments.cells.cell_events import CellVoice, Display
 from fewshot_km.experiments.cells.run_cell import CellResult, Compute, Start, run_cell
 from fewshot_km.experiments.cells.stopping import OUT_OF_TIME, Stop, StoppedRun
-from fewshot_km.experiments.events.tensorboard_log import TensorBoardLog
+from fewshot_km.experiments.events.event import (
+    CellFailed,
+    CellFinished,
+    CellSkipped,
+    CellStarted,
+    Event,
+    ProcessLost,
+    Subscriber,
+    Warned,
+)
+from fewshot_km.experiments.events.tensorboard import TensorBoardLog
 from fewshot_km.experiments.runners.process_group import Team
 from fewshot_km.experiments.runners.tuning import read_tuning
 from fewshot_km.experiments.settings.cell_settings import DatasetConfig
@@ -26,6 +35,7 @@ from fewshot_km.experiments.store.frozen_episodes import digest_of_test
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.experiments.store.unfinished import Checkpoints, UnfinishedCell, now
 from fewshot_km.plugins.boundary import was_raised_in_plugin
+from fewshot_km.training.history import Validated
 from fewshot_km.training.ranks import LostRankError
 
 TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
@@ -47,7 +57,7 @@ class CellWorker:
     data_root: Path
     team: Team
     stop: Stop
-    display: Display
+    display: Subscriber
     way: Way
     says_data: bool = True  # what was found is told once, by the process that the user started
     datasets: dict[str, Dataset] = field(default_factory=dict)
@@ -73,16 +83,16 @@ class CellWorker:
         with unfinished.claim() as is_mine:
             if not is_mine:
                 owner = unfinished.owner()
-                self.display.cell_skipped(cell, f"{owner} runs it")
+                self.display(cell, CellSkipped(f"{owner} runs it"))
                 return Outcome("elsewhere", owner)
             state = self.store.state(cell)
             if state == "done":
                 unfinished.remove()
-                self.display.cell_skipped(cell, "another run has finished it meanwhile")
+                self.display(cell, CellSkipped("another run has finished it meanwhile"))
                 return Outcome("done")
             if state == "failed" and not self.way.retry_failed:
                 reason = self.store.failure(cell)
-                self.display.cell_skipped(cell, f"it failed in another run meanwhile: {reason}")
+                self.display(cell, CellSkipped(f"it failed in another run meanwhile: {reason}"))
                 return Outcome("failed", reason)
             return self._run_claimed(cell, unfinished)
 
@@ -90,13 +100,11 @@ class CellWorker:
         dataset = self.dataset(cell.config.task.dataset)
         start = self._start(cell, unfinished, dataset)
         done_before = start.state.iteration if start else 0
-        self.display.cell_started(cell, done_before)
+        self.display(cell, CellStarted(done_before))
         if unfinished.abandoned_by:
-            self.display.warned(
-                cell,
-                f"{unfinished.abandoned_by} ended while it ran this cell, and left no word: it was killed, or a "
-                "plug-in ended it, as os._exit does",
-            )
+            why = "it was killed, or a plug-in ended it, as os._exit does"
+            text = f"{unfinished.abandoned_by} ended while it ran this cell, and left no word: {why}"
+            self.display(cell, Warned(text))
         session = {"started": now(), "after_iteration": done_before, **self._machine()}
         sessions = [*(start.how["sessions"] if start else []), session]
         facts = {"dataset_digest": dataset.digest, "sessions": sessions}
@@ -109,10 +117,18 @@ class CellWorker:
             self.way.task_chunk,
             self.way.tf32,
         )
-        voice = CellVoice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
+        tensorboard = self._tensorboard(cell, done_before)
+
+        def emit(event: Event) -> None:
+            self.display(cell, event)
+            if isinstance(event, Validated):
+                unfinished.write_history(event.rows)
+            if tensorboard:
+                tensorboard(cell, event)
+
         try:
             self.team.tell(cell.config, compute, start)
-            result = run_cell(cell.config, dataset, compute, voice, keeper, start)
+            result = run_cell(cell.config, dataset, compute, emit, keeper, start)
         except BaseException as error:  # whichever way a learner ends must not cost the cells after it
             if self._ends_the_run(error):
                 raise
@@ -121,20 +137,21 @@ class CellWorker:
             outcome = self._replace_lost(cell, tries)
             return outcome or self._run_claimed(cell, unfinished, tries + 1)
         finally:
-            voice.close()
+            if tensorboard:
+                tensorboard.close()
         for text in say_loaded_late(cell.config):
-            self.display.warned(cell, text)
+            self.display(cell, Warned(text))
         with self.stop.asking():
             digest = digest_of_test(cell.config, dataset)
             write_examples(self.store.task_folder(cell), cell.config, dataset, digest)  # first: no cell is without them
             record = self._record(cell, dataset, result, sessions, digest)
             self.store.write(cell, record, result.training, result.accuracies, result.analysis)
             unfinished.remove()
-        self.display.cell_finished(cell, result.summary)
+        self.display(cell, CellFinished(result.summary))
         return Outcome("done")
 
     def _start(self, cell: Cell, unfinished: UnfinishedCell, dataset: Dataset) -> Start | None:
-        loaded = unfinished.load(lambda text: self.display.warned(cell, text))
+        loaded = unfinished.load(lambda text: self.display(cell, Warned(text)))
         if loaded is None:
             return None
         start = Start(*loaded)
@@ -182,13 +199,13 @@ class CellWorker:
             return self._failed(cell, loss.said or "a process that shares the meta-batches ended", loss.traces)
         if tries == TRIES:
             raise StoppedRun(OUT_OF_TIME, f"{cell}: {loss.said}, the {TRIES}rd process to be lost")
-        self.display.cell_lost(cell, f"{loss.said}; going on from the last checkpoint")
+        self.display(cell, ProcessLost(f"{loss.said}; going on from the last checkpoint"))
         return None
 
     def _failed(self, cell: Cell, reason: str, trace: str = "") -> Outcome:
         self.store.write_failure(cell, reason, trace)
         where = f" (the traceback is in {self.store.failure_file(cell)})" if trace else ""
-        self.display.cell_failed(cell, reason + where)
+        self.display(cell, CellFailed(reason + where))
         return Outcome("failed", reason)
 
     def _machine(self) -> dict[str, Any]:

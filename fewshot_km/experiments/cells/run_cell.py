@@ -12,11 +12,12 @@ import torch
 
 from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.accel.backends import BACKENDS
-from fewshot_km.accel.choice import Choice, by_rule, choose_engine
+from fewshot_km.accel.choice import by_rule, choose_engine
 from fewshot_km.data import Dataset
 from fewshot_km.data.episodes import EpisodeSampler
 from fewshot_km.experiments.cells.parts import Streams, delta_size, make_learner, make_streams
 from fewshot_km.experiments.cells.probe import adaptation_seconds, analyse
+from fewshot_km.experiments.events.event import BackendChosen, Compiling, Emit, EpisodesTested
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.experiments.settings.plugin_use import check_sources
 from fewshot_km.experiments.store.probe_file import Analysis
@@ -25,7 +26,6 @@ from fewshot_km.learners.contract_checks import check_learner, initial_meta
 from fewshot_km.training.devices import allow_tf32
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
-from fewshot_km.training.history import HistoryRow, Progress
 from fewshot_km.training.outer_loop import MetaTraining, OuterLoop, TrainingState, meta_train
 from fewshot_km.training.ranks import ALONE, Ranks
 
@@ -60,44 +60,6 @@ class Compute:
     tuned: tuple[str, str] | None = None
     task_chunk: int | None = None  # None: what memory allows
     tf32: bool = False  # 10 bits of a product's factors instead of 23: only who asks for it
-
-
-class Listener(Protocol):
-    """Hears how a cell gets on."""
-
-    def compiling(self, seconds: float) -> None:
-        """A training step is being compiled, which may take so long."""
-
-    def chosen(self, purpose: str, choice: Choice) -> None:
-        """Another backend than the rule's is used."""
-
-    def trained(self, progress: Progress) -> None:
-        """An iteration of meta-training is done."""
-
-    def validated(self, row: HistoryRow) -> None:
-        """A validation is done."""
-
-    def tested(self, episodes: int) -> None:
-        """So many more test episodes are done."""
-
-
-class Silent:
-    """Listens to nothing: for the ranks that do not speak to the user."""
-
-    def compiling(self, seconds: float) -> None:
-        """Nothing."""
-
-    def chosen(self, purpose: str, choice: Choice) -> None:
-        """Nothing."""
-
-    def trained(self, progress: Progress) -> None:
-        """Nothing."""
-
-    def validated(self, row: HistoryRow) -> None:
-        """Nothing."""
-
-    def tested(self, episodes: int) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +107,7 @@ def run_cell(
     config: CellConfig,
     dataset: Dataset,
     compute: Compute,
-    listener: Listener,
+    emit: Emit,
     keeper: Keeper,
     start: Start | None = None,
 ) -> CellResult:
@@ -161,7 +123,7 @@ def run_cell(
     state = (start.state if start else TrainingState.before(initial_meta(learner, config.seed))).to(compute.device)
     train, test = streams.train.draw([0]), streams.validation.draw([0])
     check_learner(learner, state.meta, train, test, steps=(config.inner.train_steps, config.inner.test_steps))
-    engine = _engine(config, learner, streams, state, compute, listener, start)
+    engine = _engine(config, learner, streams, state, compute, emit, start)
 
     def accuracies_of(
         meta: Params, sampler: EpisodeSampler, episodes: int, on_batch: Callable[[int], None]
@@ -185,12 +147,10 @@ def run_cell(
 
     def tested(episodes: int) -> None:
         keeper.check()
-        listener.tested(episodes)
+        emit(EpisodesTested(episodes))
 
     with keeper.keeping(lambda: backends_of(engine)):
-        training = meta_train(
-            engine, state, streams.train, validate, outer, listener.trained, listener.validated, keeper.pause
-        )
+        training = meta_train(engine, state, streams.train, validate, outer, emit, keeper.pause)
         keeper.save()
         torch.manual_seed(config.seed)
         clock = time.monotonic()
@@ -227,7 +187,7 @@ def _engine(
     streams: Streams,
     state: TrainingState,
     compute: Compute,
-    listener: Listener,
+    emit: Emit,
     start: Start | None,
 ) -> Engine:
     """As the training began, so that it goes on to the same bits; else as asked for, as tuned, or by the rule."""
@@ -239,7 +199,7 @@ def _engine(
         training, testing = compute.tuned
         for purpose, name in (("training", training), ("testing", testing)):
             if name != by_rule(compute.device):
-                listener.chosen(purpose, Choice(name, "as `fewshot-km tune` found"))
+                emit(BackendChosen(purpose, name, "as `fewshot-km tune` found"))
     return choose_engine(
         learner,
         state.meta,
@@ -252,6 +212,6 @@ def _engine(
         training=training,
         testing=testing,
         task_chunk=compute.task_chunk,
-        on_compiling=listener.compiling,
-        on_choice=listener.chosen,
+        on_compiling=lambda seconds: emit(Compiling(seconds)),
+        on_choice=lambda purpose, choice: emit(BackendChosen(purpose, choice.backend, choice.why)),
     )

@@ -20,8 +20,9 @@ import torch
 
 from fewshot_km.data import Dataset, load_dataset
 from fewshot_km.errors import ConfigError, DivergenceError
-from fewshot_km.experiments.cells.run_cell import Compute, KeepsNothing, Silent, Start, run_cell
+from fewshot_km.experiments.cells.run_cell import Compute, KeepsNothing, Start, run_cell
 from fewshot_km.experiments.cells.stopping import OUT_OF_TIME, SIGNALS, StoppedRun
+from fewshot_km.experiments.events.event import to_nobody
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.orphans import ENDS_WITH_STDIN
 from fewshot_km.training.launching import LOCAL_RANK, RANK, WORLD_SIZE, launched
@@ -239,7 +240,7 @@ def follow(data_root: Path, device: torch.device) -> None:
                 with contextlib.redirect_stderr(io.StringIO()):  # rank 0 has said what was found
                     datasets[key] = load_dataset(config.task.dataset.name, data_root, config.task.dataset.options)
             with contextlib.suppress(DivergenceError):  # of the loss of all ranks: rank 0 raises it, too
-                run_cell(config, datasets[key], Compute(device, ranks, **how), Silent(), KeepsNothing(), start)
+                run_cell(config, datasets[key], Compute(device, ranks, **how), to_nobody, KeepsNothing(), start)
     except LostRankError:
         pass  # rank 0 has left, or will say who else was lost
     finally:

@@ -12,9 +12,9 @@ from queue import Empty
 from typing import Any
 
 from fewshot_km.errors import ConfigError, FewshotError, describe_error
-from fewshot_km.experiments.cells.cell_events import Display
 from fewshot_km.experiments.cells.cell_worker import TRIES, Outcome
 from fewshot_km.experiments.cells.stopping import Stop, StoppedRun
+from fewshot_km.experiments.events.event import CellFailed, Event, Subscriber
 from fewshot_km.experiments.runners.run_grid import Outcomes
 from fewshot_km.experiments.runners.worker_setup import Workplace, run_alone
 from fewshot_km.experiments.settings.grid import Cell
@@ -26,7 +26,7 @@ def run_on_ray(
     waiting: Sequence[Cell],
     workplace: Workplace,
     stop: Stop,
-    display: Display,
+    display: Subscriber,
     *,
     address: str | None,
     cpus: float,
@@ -66,7 +66,7 @@ def run_on_ray(
                 except WorkerCrashedError:
                     why = f"its process was lost, {TRIES} times"
                     workplace.store.write_failure(cell, why)
-                    display.cell_failed(cell, why)
+                    display(cell, CellFailed(why))
                     outcomes.note(cell, Outcome("failed", why))
                 except RayTaskError as error:
                     raise error.cause if isinstance(error.cause, FewshotError | OSError) else error from None
@@ -88,17 +88,16 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _run(workplace: Workplace, cell: Cell, queue: Any) -> Outcome:
-    def tell(name: str, arguments: tuple[Any, ...]) -> None:
-        queue.put((name, arguments))
+    def send(cell: Cell, event: Event) -> None:
+        queue.put((cell, event))
 
-    return run_alone(workplace, cell, tell)
+    return run_alone(workplace, cell, send)
 
 
-def _show(queue: Any, display: Display) -> None:
+def _show(queue: Any, display: Subscriber) -> None:
     with suppress(Empty):
         while True:
-            name, arguments = queue.get(block=False)
-            getattr(display, name)(*arguments)
+            display(*queue.get(block=False))
 
 
 def _check_fits(there: dict[str, float], wanted: dict[str, float]) -> None:

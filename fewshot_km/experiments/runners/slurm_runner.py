@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 from fewshot_km.errors import ConfigError, describe_error
-from fewshot_km.experiments.cells.cell_events import Display
 from fewshot_km.experiments.cells.cell_worker import Outcome
 from fewshot_km.experiments.cells.stopping import Stop
+from fewshot_km.experiments.events.event import CellFailed, CellFinished, Subscriber, Warned
 from fewshot_km.experiments.runners.run_grid import Outcomes
 from fewshot_km.experiments.runners.worker_setup import Workplace, run_alone
 from fewshot_km.experiments.settings.grid import Cell
@@ -37,7 +37,7 @@ def run_on_slurm(
     waiting: Sequence[Cell],
     workplace: Workplace,
     stop: Stop,
-    display: Display,
+    display: Subscriber,
     *,
     cluster: str,
     parameters: Mapping[str, Any],
@@ -62,7 +62,7 @@ def run_on_slurm(
     except (RuntimeError, NameError, TypeError, ValueError, AssertionError, FailedJobError) as error:
         raise ConfigError(f"--runner slurm: the jobs cannot be queued: {describe_error(error)}") from error
     for job, cell in jobs:
-        display.warned(cell, f"queued as job {job.job_id}")
+        display(cell, Warned(f"queued as job {job.job_id}"))
     outcomes = Outcomes()
     while jobs:
         stop.check()
@@ -78,9 +78,9 @@ def run_on_slurm(
                 workplace.store.write_failure(cell, outcome.text, str(error))
             outcomes.note(cell, outcome)
             if outcome.kind == "failed":
-                display.cell_failed(cell, outcome.text)
+                display(cell, CellFailed(outcome.text))
             elif outcome.kind == "done":
-                display.cell_finished(cell, workplace.store.read(cell).record["results"])
+                display(cell, CellFinished(workplace.store.read(cell).record["results"]))
         if jobs:
             time.sleep(look_seconds)
     return outcomes

@@ -12,7 +12,8 @@ from fewshot_km.data import Dataset, load_dataset
 from fewshot_km.errors import DataError, DivergenceError
 from fewshot_km.experiments.cells.parts import Streams, make_learner, make_streams
 from fewshot_km.experiments.cells.probe import adaptation_seconds, analyse, steps_asked
-from fewshot_km.experiments.cells.run_cell import CellResult, Compute, KeepsNothing, Silent, run_cell
+from fewshot_km.experiments.cells.run_cell import CellResult, Compute, KeepsNothing, run_cell
+from fewshot_km.experiments.events.event import to_nobody
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.experiments.store.probe_file import Analysis
 from fewshot_km.experiments.store.result_store import ResultStore
@@ -41,7 +42,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CellConfig]:
 @pytest.fixture(scope="module")
 def results(glyphs: Dataset, configs: dict[str, CellConfig]) -> dict[str, CellResult]:
     compute = Compute(CPU, backend="plain")
-    return {name: run_cell(config, glyphs, compute, Silent(), KeepsNothing()) for name, config in configs.items()}
+    return {name: run_cell(config, glyphs, compute, to_nobody, KeepsNothing()) for name, config in configs.items()}
 
 
 def by_hand(learner: Any, meta: Params, sampler: Any, index: int, steps: int) -> tuple[Params, torch.Tensor, float]:
