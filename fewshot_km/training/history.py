@@ -29,3 +29,15 @@ class Validated:
     """Event: a validation is done; `rows` are all so far, the newest last."""
 
     rows: tuple[HistoryRow, ...]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far training has come: iterations, seconds of work, the best validation accuracy so far (None: none yet)."""
+
+    iteration: int
+    seconds: float
+    best_val_accuracy: float | None
+
+
+NOT_BEGUN = Reached(0, 0.0, None)

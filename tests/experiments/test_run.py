@@ -32,10 +32,10 @@ from fewshot_km.experiments.events.event import (
     ProcessLost,
     Warned,
 )
-from fewshot_km.experiments.runners.process_group import Team
+from fewshot_km.experiments.runners.process_group import ProcessGroup
 from fewshot_km.experiments.runners.run_grid import run_grid
 from fewshot_km.experiments.settings.grid import Cell
-from fewshot_km.experiments.settings.run_settings import Way
+from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.learners import LEARNERS, GradientLearner, Params
 from fewshot_km.models import NETWORKS
@@ -102,8 +102,8 @@ def run(folder: Path, text: str, backend: str = "plain") -> tuple[Log, ResultSto
     grid, log = small_grid(folder, text), Log()
     store = ResultStore(folder / "results", grid.name)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
-    with Stop() as stop, Team(1, CPU, []) as team:
-        worker = CellWorker(store, folder, team, stop, log, Way(backend, retry_failed=True))
+    with Stop() as stop, ProcessGroup(1, CPU, []) as group:
+        worker = CellWorker(store, folder, group, stop, log, RunSettings(backend, retry_failed=True))
         outcomes = run_grid(grid, waiting, worker)
     assert [str(cell) for cell in outcomes.failed] == list(log.failed)
     assert outcomes.elsewhere == []
@@ -161,8 +161,12 @@ def test_a_device_without_float64_runs_cells(tmp_path: Path, learner: str) -> No
 def test_a_cell_that_another_run_has_finished_is_said_to_be(tmp_path: Path) -> None:
     log, store = run(tmp_path, NOISE_GRID)
     waiting = log.finished
-    with Stop() as stop, Team(1, CPU, []) as team:
-        run_grid(small_grid(tmp_path, NOISE_GRID), waiting, CellWorker(store, tmp_path, team, stop, log, Way("plain")))
+    with Stop() as stop, ProcessGroup(1, CPU, []) as group:
+        run_grid(
+            small_grid(tmp_path, NOISE_GRID),
+            waiting,
+            CellWorker(store, tmp_path, group, stop, log, RunSettings("plain")),
+        )
     assert log.skipped == dict.fromkeys(map(str, waiting), "another run has finished it meanwhile")
 
 
@@ -337,7 +341,7 @@ def test_an_interrupt_while_a_learner_runs_is_the_users(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_whoever_the_learner_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     LEARNERS.register("fine")(leaving("nowhere", SystemExit))
     full = Mock(side_effect=OSError(28, "No space left on device"))  # not raised by code of this file, a plug-in's here
-    monkeypatch.setattr("fewshot_km.training.checkpoint.save_checkpoint", full)
+    monkeypatch.setattr("fewshot_km.experiments.store.unfinished.save_checkpoint", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path, NOISE_GRID.replace('"maml"', '"fine"'))
 

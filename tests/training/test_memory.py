@@ -22,7 +22,8 @@ import json, sys, torch
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
 from fewshot_km.training.history import IterationDone
-from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
+from fewshot_km.training.outer_loop import OuterLoop, meta_train
+from fewshot_km.training.training_state import TrainingState
 from fewshot_km.training.memory import keep_freed_memory
 from fewshot_km.learners import InnerLoop, build_learner
 from tests.support.noise import noise_sampler

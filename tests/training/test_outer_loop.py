@@ -15,7 +15,8 @@ from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learne
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
 from fewshot_km.training.history import IterationDone, Validated
-from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
+from fewshot_km.training.outer_loop import OuterLoop, meta_train
+from fewshot_km.training.training_state import TrainingState
 from tests.accel.test_backends import QUICK
 from tests.support.networks_under_test import SMALL_STRIDED
 from tests.support.noise import DoubleSampler, noise_sampler

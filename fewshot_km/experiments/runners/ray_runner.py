@@ -16,7 +16,7 @@ from fewshot_km.experiments.cells.cell_worker import TRIES, Outcome
 from fewshot_km.experiments.cells.stopping import Stop, StoppedRun
 from fewshot_km.experiments.events.event import CellFailed, Event, Subscriber
 from fewshot_km.experiments.runners.run_grid import Outcomes
-from fewshot_km.experiments.runners.worker_setup import Workplace, run_alone
+from fewshot_km.experiments.runners.worker_setup import WorkerSetup, run_one_cell
 from fewshot_km.experiments.settings.grid import Cell
 
 CONNECT_SECONDS = 10.0  # for a cluster's head to answer
@@ -24,7 +24,7 @@ CONNECT_SECONDS = 10.0  # for a cluster's head to answer
 
 def run_on_ray(
     waiting: Sequence[Cell],
-    workplace: Workplace,
+    setup: WorkerSetup,
     stop: Stop,
     display: Subscriber,
     *,
@@ -53,7 +53,7 @@ def run_on_ray(
         _check_fits(ray.cluster_resources(), {"CPU": cpus, "GPU": gpus})  # type: ignore[no-untyped-call]
         queue = Queue(actor_options={"num_cpus": 0})
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES - 1)(_run)
-        running = {remote.remote(workplace, cell, queue): cell for cell in waiting}
+        running = {remote.remote(setup, cell, queue): cell for cell in waiting}
         outcomes = Outcomes()
         while running:
             stop.check()
@@ -65,7 +65,7 @@ def run_on_ray(
                     outcomes.note(cell, ray.get(ref))
                 except WorkerCrashedError:
                     why = f"its process was lost, {TRIES} times"
-                    workplace.store.write_failure(cell, why)
+                    setup.store.write_failure(cell, why)
                     display(cell, CellFailed(why))
                     outcomes.note(cell, Outcome("failed", why))
                 except RayTaskError as error:
@@ -87,11 +87,11 @@ def _check_reachable(address: str | None) -> None:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
-def _run(workplace: Workplace, cell: Cell, queue: Any) -> Outcome:
+def _run(setup: WorkerSetup, cell: Cell, queue: Any) -> Outcome:
     def send(cell: Cell, event: Event) -> None:
         queue.put((cell, event))
 
-    return run_alone(workplace, cell, send)
+    return run_one_cell(setup, cell, send)
 
 
 def _show(queue: Any, display: Subscriber) -> None:

@@ -11,9 +11,9 @@ import torch
 from fewshot_km.experiments.cells.cell_worker import CellWorker, Outcome
 from fewshot_km.experiments.cells.stopping import Stop
 from fewshot_km.experiments.events.event import Event, Subscriber
-from fewshot_km.experiments.runners.process_group import Team, choose_devices
+from fewshot_km.experiments.runners.process_group import ProcessGroup, choose_devices
 from fewshot_km.experiments.settings.grid import Cell
-from fewshot_km.experiments.settings.run_settings import Way
+from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.plugins.loading import load_entry_points, load_plugins
 from fewshot_km.training.devices import choose_device
@@ -24,7 +24,7 @@ TELL_SECONDS = 0.2  # between reports of iterations; nobody reads faster
 
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkerSetup:
     """All that a process needs to run cells of a grid.
 
     store       the results
@@ -45,7 +45,7 @@ class Workplace:
     threads: int
     most_tasks: int
     command: tuple[str, ...]
-    way: Way
+    settings: RunSettings
 
     @contextmanager
     def opened(self, stop: Stop, subscriber: Subscriber, number: int = 0) -> Iterator[CellWorker]:
@@ -54,15 +54,15 @@ class Workplace:
         load_entry_points()
         load_plugins(self.plugins)
         device = own_device(choose_device(self.device), number)
-        with Team(choose_devices(self.devices, device, self.most_tasks), device, self.command) as team:
+        with ProcessGroup(choose_devices(self.devices, device, self.most_tasks), device, self.command) as group:
             yield CellWorker(
-                self.store, self.data_root, team, stop, _some_a_second(subscriber), self.way, says_data=False
+                self.store, self.data_root, group, stop, _some_a_second(subscriber), self.settings, says_data=False
             )
 
 
-def run_alone(workplace: Workplace, cell: Cell, subscriber: Subscriber = lambda *_: None) -> Outcome:
+def run_one_cell(setup: WorkerSetup, cell: Cell, subscriber: Subscriber = lambda *_: None) -> Outcome:
     """One cell in a process that a cluster has started, and may end at any time."""
-    with workplace.opened(Stop(), subscriber) as worker:
+    with setup.opened(Stop(), subscriber) as worker:
         return worker.run(cell)
 
 
