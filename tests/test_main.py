@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from fewshot_km.training.outer_loop import TrainingState
+from fewshot_km.training.history import NOT_BEGUN
 from tests.support.made_up_pages import made_up_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +81,7 @@ def test_commands_import_nothing_slow_that_they_do_without(tmp_path: Path) -> No
     grid, store = made_up_store(tmp_path)
     unfinished = store.unfinished(grid.cells[5])
     unfinished.folder.mkdir(parents=True)
-    unfinished.save(TrainingState.before({"w": torch.ones(2)}), {})
+    unfinished.save({"w": torch.ones(2)}, {"reached": asdict(NOT_BEGUN)})
     assert store.state(grid.cells[0]) == "done"
     small = [str(tmp_path / "small.toml"), "--results", str(tmp_path / "results")]
     reading = [

@@ -13,18 +13,20 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from safetensors.torch import save
 
 from fewshot_km.data import load_dataset
 from fewshot_km.experiments.settings.grid import Cell, Grid, load_grid
+from fewshot_km.experiments.store.csv_files import episodes_csv, history_csv
 from fewshot_km.experiments.store.example_images import write_examples
 from fewshot_km.experiments.store.probe_file import EXAMPLES, Analysis, LayerKernels, StepAccuracies
 from fewshot_km.experiments.store.result_store import ResultStore
+from fewshot_km.experiments.store.stored_cell import ANALYSIS, EPISODES, HISTORY, WEIGHTS
 from fewshot_km.reports.figures.all_figures import draw_pictures
 from fewshot_km.reports.grid_results import read_results
 from fewshot_km.reports.page import report_page
 from fewshot_km.reports.report import report_results
 from fewshot_km.training.history import HistoryRow
-from fewshot_km.training.outer_loop import MetaTraining
 
 GRID = """
 seeds = [0, 1, 2, 3, 4]
@@ -114,8 +116,13 @@ def store_made_up(cell: Cell, store: ResultStore, ability: float) -> None:
         "ended": "2026-01-01T00:26:00+00:00",
         "sessions": [session],
     }
-    training = MetaTraining({"w": torch.ones(2)}, 1500, ability, history)
-    store.write(cell, record, training, accuracies, made_up_analysis(cell, random, ability))
+    files = {
+        EPISODES: episodes_csv(accuracies).encode(),
+        HISTORY: history_csv(history).encode(),
+        WEIGHTS: save({"w": torch.ones(2)}),
+        ANALYSIS: made_up_analysis(cell, random, ability).to_json().encode(),
+    }
+    store.write(cell, record, files)
 
 
 def fill(store: ResultStore, grid: Grid) -> None:

@@ -9,7 +9,7 @@ from fewshot_km.cli.terminal import print_line
 from fewshot_km.data import load_dataset
 from fewshot_km.data.storage import default_data_root
 from fewshot_km.errors import FewshotError, describe_error, message_of
-from fewshot_km.experiments.cells.later_probe import analyse_stored, has_images, is_analysed, make_images
+from fewshot_km.experiments.cells.probe_stored import has_images, is_probed, make_images, probe_stored
 from fewshot_km.experiments.cells.stopping import Stop
 from fewshot_km.experiments.settings.grid import find_grid, load_grid
 from fewshot_km.experiments.settings.run_settings import RunOptions
@@ -19,6 +19,7 @@ from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.experiments.store.stored_cell import StoredCell
 from fewshot_km.text import counted
 from fewshot_km.training.devices import choose_device
+from fewshot_km.training.ranks import Ranks
 
 FAILED = 1  # exit status: some cells could not be analysed
 
@@ -30,18 +31,18 @@ def evaluate_cells(name: str, options: RunOptions) -> None:
     store = ResultStore(options.results, loaded.name)
     cells = select(loaded.cells, options.only, None)
     done = [cell for cell in cells if store.state(cell) == "done"]
-    waiting = [cell for cell in done if not is_analysed(cell, store)]
+    waiting = [cell for cell in done if not is_probed(cell, store)]
     without_images = [cell for cell in done if cell not in waiting and not has_images(cell, store)]
     wanted = {str(cell.config.task.dataset): cell.config.task.dataset for cell in [*waiting, *without_images]}
     datasets = {key: load_dataset(of.name, root, of.options) for key, of in wanted.items()}
     environment = describe_environment(on, ranks=1)  # now: a checkout may change meanwhile
-    failed = 0
+    ranks, failed = Ranks(device=on), 0
     with Stop() as stop:
         for cell in [*waiting, *{cell.task: cell for cell in without_images}.values()]:
             dataset = datasets[str(cell.config.task.dataset)]
             try:
                 if cell in waiting:
-                    print(f"{cell}: {_told(analyse_stored(cell, store, dataset, on, environment, stop))}", flush=True)
+                    print(f"{cell}: {_told(probe_stored(cell, store, dataset, ranks, environment, stop))}", flush=True)
                 else:
                     make_images(cell, store, dataset)
                     print(f"{cell.task}: example images written", flush=True)

@@ -7,8 +7,7 @@ import typer
 from fewshot_km.accel.backend_names import AUTO, BackendName
 from fewshot_km.cli.options import DataRoot, GridName, Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli.run_options import CellCpus, CellGpus, CheckpointEvery, Devices, Jobs, Slurm, TaskChunk
-from fewshot_km.experiments.settings.run_settings import Cluster, Runner, RunOptions, Way
-from fewshot_km.experiments.store.unfinished import PERIOD_SECONDS
+from fewshot_km.experiments.settings.run_settings import PERIOD_SECONDS, Cluster, Runner, RunOptions, RunSettings
 
 BACKEND_NAMES = ", ".join(get_args(BackendName))
 
@@ -79,7 +78,7 @@ def run_command(
         quiet=quiet,
         json=as_json,
         plugins=plugin or (),
-        way=Way(backend, task_chunk, tf32, checkpoint_every, tensorboard, retry_failed),
+        run=RunSettings(backend, task_chunk, tf32, checkpoint_every, tensorboard, retry_failed),
         cluster=Cluster(runner, ray_address, cell_cpus, cell_gpus, slurm or ()),
     )
     from fewshot_km.cli.running import plan_run, run  # torch, which takes seconds to import

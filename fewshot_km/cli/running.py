@@ -4,26 +4,28 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import torch
 import typer
 from rich.console import Console
 
 from fewshot_km.accel.choice import check_backend
-from fewshot_km.cli.dry_run import plan
+from fewshot_km.cli.dry_run import print_plan
 from fewshot_km.cli.terminal import print_line, print_table
 from fewshot_km.data.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError
 from fewshot_km.experiments.cells.cell_worker import CellWorker
 from fewshot_km.experiments.cells.stopping import OUT_OF_TIME, Stop, StoppedRun
-from fewshot_km.experiments.events.progress import GridDisplay, JsonDisplay, QuietDisplay
-from fewshot_km.experiments.events.tensorboard_log import check_tensorboard
+from fewshot_km.experiments.events.event import Subscriber
+from fewshot_km.experiments.events.lines import JsonLines, print_problems
+from fewshot_km.experiments.events.tensorboard import check_tensorboard
+from fewshot_km.experiments.events.terminal import TerminalDisplay
 from fewshot_km.experiments.runners.local import check_jobs, run_parallel
-from fewshot_km.experiments.runners.process_group import Team, choose_devices, follow
+from fewshot_km.experiments.runners.process_group import ProcessGroup, choose_devices, follow
 from fewshot_km.experiments.runners.ray_runner import run_on_ray
 from fewshot_km.experiments.runners.run_grid import Outcomes, check_cells, run_grid
-from fewshot_km.experiments.runners.run_plan import Agenda, make_agenda, make_workplace, nothing_to_run
+from fewshot_km.experiments.runners.run_plan import RunPlan, make_run_plan, make_worker_setup, nothing_to_run
 from fewshot_km.experiments.runners.slurm_runner import run_on_slurm
 from fewshot_km.experiments.settings.run_settings import Cluster, Runner, RunOptions
 from fewshot_km.experiments.settings.selection import parse_duration, parse_pairs
@@ -40,7 +42,7 @@ FAILED = 1  # exit status: some cells are marked failed
 def plan_run(name: str, options: RunOptions) -> None:
     """Print what a run would do."""
     _check_options(options)
-    plan(name, options)
+    print_plan(name, options)
 
 
 def run(name: str, options: RunOptions) -> None:
@@ -49,28 +51,28 @@ def run(name: str, options: RunOptions) -> None:
         follow(options.data_root or default_data_root(), choose_device(options.device))
         return
     seconds = _check_options(options)
-    agenda = make_agenda(name, options)
+    plan = make_run_plan(name, options)
     console = Console(stderr=True, quiet=options.quiet or options.json, highlight=False)
-    for note in agenda.notes:
+    for note in plan.notes:
         console.print(one_line(note), markup=False, soft_wrap=True)
-    for cell in agenda.cells:
-        if agenda.store.state(cell) == "done":
-            agenda.store.unfinished(cell).discard()
-    outcomes = Outcomes(failed=agenda.failed)
-    if agenda.waiting:
+    for cell in plan.cells:
+        if plan.store.state(cell) == "done":
+            plan.store.unfinished(cell).discard()
+    outcomes = Outcomes(failed=plan.failed)
+    if plan.waiting:
         try:
             with Stop(seconds, options.budget or "") as stop:
-                new = _run_waiting(name, agenda, options, console, stop)
+                new = _run_waiting(name, plan, options, console, stop)
         except StoppedRun as stopped:
             if stopped.status == OUT_OF_TIME:  # nobody is in a hurry
-                _write_table(agenda, options, console)
+                _write_table(plan, options, console)
             raise
         outcomes.failed += new.failed
-        outcomes.elsewhere += [(cell, who) for cell, who in new.elsewhere if agenda.store.state(cell) != "done"]
-    elif not agenda.failed:
-        console.print(nothing_to_run(agenda), markup=False, soft_wrap=True)
-    _write_table(agenda, options, console)
-    _leave(agenda, outcomes)
+        outcomes.elsewhere += [(cell, who) for cell, who in new.elsewhere if plan.store.state(cell) != "done"]
+    elif not plan.failed:
+        console.print(nothing_to_run(plan), markup=False, soft_wrap=True)
+    _write_table(plan, options, console)
+    _leave(plan, outcomes)
 
 
 def _check_options(options: RunOptions) -> float | None:
@@ -79,42 +81,42 @@ def _check_options(options: RunOptions) -> float | None:
         what = "--jobs" if options.jobs > 1 else f"--runner {options.cluster.runner}"
         raise ConfigError(f"{what}: torchrun's processes share the tasks of one cell at a time; use one or the other")
     choose_device(options.device)
-    check_backend(options.way.backend)
-    if options.way.tensorboard:
+    check_backend(options.run.backend)
+    if options.run.tensorboard:
         check_tensorboard()
     return None if options.budget is None else parse_duration(options.budget)
 
 
-def _run_waiting(name: str, agenda: Agenda, options: RunOptions, console: Console, stop: Stop) -> Outcomes:
-    waiting, store, cluster = agenda.waiting, agenda.store, options.cluster
+def _run_waiting(name: str, plan: RunPlan, options: RunOptions, console: Console, stop: Stop) -> Outcomes:
+    waiting, store, cluster = plan.waiting, plan.store, options.cluster
     device, root = choose_device(options.device), options.data_root or default_data_root()
     is_here = cluster.runner == Runner.HERE
     jobs = min(options.jobs, len(waiting)) if is_here else 1
     check_jobs(jobs)
     threads = max(1, torch.get_num_threads() // jobs) if is_here else int(cluster.cpus)
-    workplace = make_workplace(name, agenda, options, threads)
+    setup = make_worker_setup(name, plan, options, threads)
     if is_here:
         torch.set_num_threads(threads)
-    processes = choose_devices(options.devices, device, workplace.most_tasks) if is_here else 1
-    _say_plan(agenda, device, jobs, processes, cluster, console)
-    display = _display(options, len(waiting), console)
+    processes = choose_devices(options.devices, device, setup.most_tasks) if is_here else 1
+    _say_plan(plan, device, jobs, processes, cluster, console)
+    subscriber = _subscriber(options, len(waiting), console)
     if is_here and jobs == 1:
-        with Team(processes, device, workplace.command) as team, display:
-            return run_grid(agenda.grid, waiting, CellWorker(store, root, team, stop, display, options.way))
-    with Team(1, device, []) as team:
-        worker = CellWorker(store, root, team, stop, display, options.way)
-        check_cells(agenda.grid, waiting, worker, is_here=is_here)
-    with _prepared(store), display:
+        with ProcessGroup(processes, device, setup.command) as group, subscriber as display:
+            return run_grid(plan.grid, waiting, CellWorker(store, root, group, stop, display, options.run))
+    with ProcessGroup(1, device, []) as group:
+        worker = CellWorker(store, root, group, stop, print_problems, options.run)
+        check_cells(plan.grid, waiting, worker, is_here=is_here)
+    with _prepared(store), subscriber as display:
         if is_here:
-            return run_parallel(waiting, workplace, jobs, stop, display)
+            return run_parallel(waiting, setup, jobs, stop, display)
         if cluster.runner == Runner.RAY:
             address, cpus, gpus = cluster.address, cluster.cpus, cluster.gpus
-            return run_on_ray(waiting, workplace, stop, display, address=address, cpus=cpus, gpus=gpus)
+            return run_on_ray(waiting, setup, stop, display, address=address, cpus=cpus, gpus=gpus)
         parameters = {"cpus_per_task": int(cluster.cpus), **parse_pairs("--slurm", cluster.slurm)}
         if cluster.gpus:
             parameters.setdefault("gpus_per_node", math.ceil(cluster.gpus))
         kind = parameters.pop("cluster", "slurm")
-        return run_on_slurm(waiting, workplace, stop, display, cluster=kind, parameters=parameters)
+        return run_on_slurm(waiting, setup, stop, display, cluster=kind, parameters=parameters)
 
 
 @contextmanager
@@ -131,20 +133,20 @@ def _prepared(store: ResultStore) -> Iterator[None]:
         raise
 
 
-def _display(options: RunOptions, cells: int, console: Console) -> GridDisplay | QuietDisplay | JsonDisplay:
+def _subscriber(options: RunOptions, cells: int, console: Console) -> AbstractContextManager[Subscriber]:
     if options.json:
-        return JsonDisplay(sys.stdout)
-    return QuietDisplay() if options.quiet else GridDisplay(cells, console)
+        return nullcontext(JsonLines(sys.stdout))
+    return nullcontext(print_problems) if options.quiet else TerminalDisplay(cells, console)
 
 
 def _say_plan(
-    agenda: Agenda, device: torch.device, jobs: int, processes: int, cluster: Cluster, console: Console
+    plan: RunPlan, device: torch.device, jobs: int, processes: int, cluster: Cluster, console: Console
 ) -> None:
-    waiting = len(agenda.waiting)
-    done = len(agenda.grid.cells) - waiting
+    waiting = len(plan.waiting)
+    done = len(plan.grid.cells) - waiting
     where = f"on {device}" if cluster.runner == Runner.HERE else f"on {cluster.runner}"
     console.print(
-        f"{agenda.grid.name}: {counted(waiting, 'cell')} to run"
+        f"{plan.grid.name}: {counted(waiting, 'cell')} to run"
         + (f", {done} of the grid left out or done before" if done else "")
         + f", {where}"
         + (f", {jobs} at once" if jobs > 1 else "")
@@ -152,11 +154,11 @@ def _say_plan(
     )
 
 
-def _write_table(agenda: Agenda, options: RunOptions, console: Console) -> None:
-    store = agenda.store
-    if not any(store.state(cell) == "done" for cell in agenda.grid.cells):
+def _write_table(plan: RunPlan, options: RunOptions, console: Console) -> None:
+    store = plan.store
+    if not any(store.state(cell) == "done" for cell in plan.grid.cells):
         return
-    report = make_report(agenda.grid, store)
+    report = make_report(plan.grid, store)
     write_text(store.folder / "table.md", to_markdown(report.tables()))
     write_text(store.folder / "table.csv", report.csv())
     if options.json:
@@ -168,12 +170,12 @@ def _write_table(agenda: Agenda, options: RunOptions, console: Console) -> None:
     console.print(one_line(f"written: {store.folder / 'table.md'} and table.csv"), markup=False, soft_wrap=True)
 
 
-def _leave(agenda: Agenda, outcomes: Outcomes) -> None:
+def _leave(plan: RunPlan, outcomes: Outcomes) -> None:
     for cell, owner in outcomes.elsewhere:
         print_line(f"{cell}: left to {owner}, which runs it", sys.stderr)
     if outcomes.failed:
         names = ", ".join(str(cell) for cell in outcomes.failed)
-        print_line(f"error: {len(outcomes.failed)} of {counted(len(agenda.cells), 'cell')} failed: {names}", sys.stderr)
+        print_line(f"error: {len(outcomes.failed)} of {counted(len(plan.cells), 'cell')} failed: {names}", sys.stderr)
         raise typer.Exit(FAILED)
     if outcomes.elsewhere:
         raise typer.Exit(OUT_OF_TIME)

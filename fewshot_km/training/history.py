@@ -1,11 +1,22 @@
-"""The course of meta-training in numbers."""
+"""Losses and accuracies of meta-training over its iterations."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What an iteration did: its mean query loss and accuracy, and the last validation accuracy (None before it)."""
+class HistoryRow:
+    """A validation, and the means over the iterations since the one before."""
+
+    iteration: int
+    train_loss: float
+    train_accuracy: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class IterationDone:
+    """Event: mean query loss and accuracy of an iteration, and the last validation accuracy (None: none yet)."""
 
     iteration: int
     loss: float
@@ -14,11 +25,19 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class HistoryRow:
-    """Means over the iterations since the row before, and the validation that ended them."""
+class Validated:
+    """Event: a validation is done; `rows` are all so far, the newest last."""
+
+    rows: tuple[HistoryRow, ...]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far training has come: iterations, seconds of work, the best validation accuracy so far (None: none yet)."""
 
     iteration: int
-    train_loss: float
-    train_accuracy: float
-    val_accuracy: float
     seconds: float
+    best_val_accuracy: float | None
+
+
+NOT_BEGUN = Reached(0, 0.0, None)

@@ -1,25 +1,26 @@
-"""Meta-training: Adam on the outer loss, the best meta-parameters by validation kept; it can stop and go on later."""
+"""Meta-training: an optimiser on the outer loss; the best meta-parameters by validation are kept."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from fewshot_km.data.episodes import EpisodeSampler
 from fewshot_km.errors import DivergenceError
 from fewshot_km.learners.base import Params
 from fewshot_km.training.engine import Engine
-from fewshot_km.training.history import HistoryRow, Progress
+from fewshot_km.training.history import HistoryRow, IterationDone, Validated
+from fewshot_km.training.optimisers import Adam
+from fewshot_km.training.training_state import Best, TrainingState
 
 
 @dataclass(frozen=True)
 class OuterLoop:
-    """Adam over meta-batches.
+    """Settings of meta-training.
 
     lr          outer learning rate
     meta_batch  tasks per iteration
@@ -42,50 +43,6 @@ class OuterLoop:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The meta-parameters that have validated best so far, the earliest among equals."""
-
-    meta: Params
-    iteration: int
-    val_accuracy: float
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Everything that meta-training goes on from: with it, the rest is what it would have been without a stop.
-
-    Episodes and random numbers are functions of the iteration, and need no state. `first_moments` and `second_moments`
-    are Adam's, by parameter, from the first iteration on; `losses` and `accuracies` are those of the iterations since
-    the last row of the history.
-    """
-
-    iteration: int
-    meta: Params
-    first_moments: Params
-    second_moments: Params
-    best: Best | None = None
-    history: list[HistoryRow] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    accuracies: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @classmethod
-    def before(cls, meta: Params) -> "TrainingState":
-        """Before the first iteration."""
-        return cls(0, meta, {}, {})
-
-    def to(self, device: torch.device) -> "TrainingState":
-        """The same on a device."""
-
-        def moved(params: Params) -> Params:
-            return {name: value.to(device) for name, value in params.items()}
-
-        best = None if self.best is None else replace(self.best, meta=moved(self.best.meta))
-        first, second = moved(self.first_moments), moved(self.second_moments)
-        return replace(self, meta=moved(self.meta), first_moments=first, second_moments=second, best=best)
-
-
-@dataclass(frozen=True)
 class MetaTraining:
     """The meta-parameters that validated best (the earliest among equals), and how training went."""
 
@@ -96,7 +53,7 @@ class MetaTraining:
 
 
 Pause = Callable[[Callable[[], TrainingState]], None]
-"""Called between iterations, on a CPU all of them, and after the last one, with a function that gives the state.
+"""Called after every iteration (on a GPU after some), and before the first, with a function that returns the state.
 
 It may keep the state, and may raise to end training there.
 """
@@ -108,17 +65,16 @@ def meta_train(
     sampler: EpisodeSampler,
     validate: Callable[[Params], float],
     outer: OuterLoop,
-    on_iteration: Callable[[Progress], None] = lambda _: None,
-    on_validation: Callable[[HistoryRow], None] = lambda _: None,
+    emit: Callable[[IterationDone | Validated], None] = lambda _: None,
     pause: Pause = lambda _: None,
 ) -> MetaTraining:
     """Meta-train from `start`; iteration i uses tasks (i-1)*meta_batch to i*meta_batch - 1 of the sampler.
 
-    `on_iteration` hears of every iteration on a CPU. On a GPU, which must not wait for being read, it hears of one in a
-    while. Raises DivergenceError where an outer loss, or at a validation a parameter, is not finite.
+    `emit` hears of validations and of iterations: of all on a CPU, of one in a while on a GPU, which must not wait for
+    being read. Raises DivergenceError where an outer loss, or at a validation a parameter, is not finite.
     """
     parameters = {name: value.clone() for name, value in start.meta.items()}
-    optimiser = _Adam(parameters, start, outer.lr)
+    optimiser = Adam(parameters, outer.lr, start.optimiser)
     iteration, best, history = start.iteration, start.best, list(start.history)
     log = _Log(start.losses, start.accuracies)
     began = time.monotonic() - start.seconds
@@ -127,8 +83,7 @@ def meta_train(
         return TrainingState(
             iteration,
             meta=_copy(parameters),
-            first_moments=_copy(optimiser.first_moments) if iteration else {},
-            second_moments=_copy(optimiser.second_moments) if iteration else {},
+            optimiser=optimiser.state() if iteration else {},
             best=best,
             history=list(history),
             losses=list(log.losses),
@@ -153,9 +108,9 @@ def meta_train(
             if best is None or val_accuracy > best.val_accuracy:
                 best = Best(current, iteration, val_accuracy)
             history.append(HistoryRow(iteration, *log.means(), val_accuracy, round(time.monotonic() - began, 1)))
-            on_validation(history[-1])
+            emit(Validated(tuple(history)))
         if log.last is not None and log.is_read():
-            on_iteration(Progress(iteration, *log.last, history[-1].val_accuracy if history else None))
+            emit(IterationDone(iteration, *log.last, history[-1].val_accuracy if history else None))
         if is_last or _is_hopeless(history, best, outer.patience):
             pause(state)
             break
@@ -170,38 +125,6 @@ def meta_train(
         log.add(step.loss, step.accuracy)
     assert best is not None  # iterations >= 1, and the last one is validated
     return MetaTraining(best.meta, best.iteration, best.val_accuracy, history)
-
-
-class _Adam:
-    """The steps of torch.optim.Adam, without its class, which imports torch's compiler: 1.7 s of every run."""
-
-    def __init__(self, parameters: Params, start: TrainingState, lr: float) -> None:
-        self._parameters = parameters
-        self._lr = lr
-        self._steps = [torch.tensor(float(start.iteration)) for _ in parameters]
-        zeros = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        self.first_moments = _copy(start.first_moments if start.iteration else zeros)
-        self.second_moments = _copy(start.second_moments if start.iteration else zeros)
-
-    @torch.no_grad()
-    def step(self, gradient: Params) -> None:
-        """Change the parameters in place."""
-        names = list(self._parameters)
-        adam(
-            [self._parameters[name] for name in names],
-            [gradient[name] for name in names],
-            [self.first_moments[name] for name in names],
-            [self.second_moments[name] for name in names],
-            max_exp_avg_sqs=[],
-            state_steps=self._steps,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self._lr,
-            weight_decay=0,
-            eps=1e-8,
-            maximize=False,
-        )
 
 
 def _copy(params: Params) -> Params:
@@ -221,7 +144,7 @@ def _check_finite(meta: Params, iteration: int) -> None:
 
 
 def _is_hopeless(history: Sequence[HistoryRow], best: Best | None, patience: int | None) -> bool:
-    """Whether so many validations have been no better than the best one before them."""
+    """Whether `patience` validations since the best one have been no better."""
     if patience is None or best is None:
         return False
     return sum(row.iteration > best.iteration for row in history) >= patience

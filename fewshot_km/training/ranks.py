@@ -1,4 +1,4 @@
-"""The processes that share the tasks of a meta-batch, and what they exchange: sums, and objects of the first one."""
+"""The processes that share the tasks of a meta-batch, and what they exchange: sums, and objects of rank 0."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +14,23 @@ from fewshot_km.learners.base import Params
 PATIENCE = timedelta(hours=24)  # ranks wait while the first reads a data set; a dead one is noticed at once
 
 
+CPU = torch.device("cpu")
+
+
 class LostRankError(RuntimeError):
     """An exchange broke off: another process that shares the meta-batches has ended."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One of `size` processes that all run the same program; rank 0 alone speaks to the user and writes files."""
+    """One of `size` processes that run the same program; rank 0 alone speaks to the user and writes files.
+
+    `device` is the process's own.
+    """
 
     rank: int = 0
     size: int = 1
+    device: torch.device = CPU
 
     @property
     def first(self) -> bool:
@@ -31,11 +38,11 @@ class Ranks:
         return self.rank == 0
 
     def share(self, items: range) -> range:
-        """The part of `items` that this rank does: every size-th, so that parts differ by one at most."""
+        """The items that this rank does: every size-th, so that shares differ by one at most."""
         return items[self.rank :: self.size]
 
     def sum(self, tensors: Params) -> Params:
-        """Sums over all ranks, of tensors of one device and precision, exchanged as one message.
+        """Sums over all ranks of tensors of one device and precision, exchanged as one message.
 
         Raises LostRankError where another process has ended.
         """
@@ -48,7 +55,7 @@ class Ranks:
         return {name: part.view_as(tensor) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}
 
     def from_first(self, value: Any = None) -> Any:
-        """What rank 0 gave, on every rank; raises LostRankError where another process has ended."""
+        """Return rank 0's value on every rank; raises LostRankError where another process has ended."""
         if self.size == 1:
             return value
         box = [value]
@@ -69,22 +76,22 @@ def _noticing_losses() -> Iterator[None]:
 
 
 def join(rank: int, size: int, device: torch.device, meeting: str = "env://") -> Ranks:
-    """Meet the other processes at `meeting`, an address as torch.distributed takes it."""
+    """Meet the other processes at `meeting`, an `init_method` of torch.distributed; `device` is this process's own."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE)
-    return Ranks(rank, size)
+    return Ranks(rank, size, device)
 
 
 def leave() -> None:
-    """Part from the other processes, if this one has met any."""
+    """Leave the other processes, if this one has met any."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def own_device(device: torch.device, rank: int) -> torch.device:
-    """Of several GPUs the one of a local rank; a device that is named with its number, or a CPU, as it is."""
+    """The GPU of a local rank where `device` is "cuda" without a number; any other device as it is."""
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", rank % torch.cuda.device_count())
     return device

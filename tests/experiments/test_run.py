@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,20 +16,30 @@ from torch._C._functorch import maybe_current_level
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewshot_km.accel import choice
-from fewshot_km.accel.choice import Choice
 from fewshot_km.data import DATASETS, Dataset, ImageBank
 from fewshot_km.data.splits import make_splits
 from fewshot_km.errors import ConfigError, DataError, DivergenceError, FewshotError, PluginError, StoppedRun
 from fewshot_km.experiments.cells.cell_worker import CellWorker
 from fewshot_km.experiments.cells.stopping import Stop
-from fewshot_km.experiments.runners.process_group import Team
+from fewshot_km.experiments.events.event import (
+    BackendChosen,
+    CellFailed,
+    CellFinished,
+    CellSkipped,
+    Compiling,
+    EpisodesTested,
+    Event,
+    ProcessLost,
+    Warned,
+)
+from fewshot_km.experiments.runners.process_group import ProcessGroup
 from fewshot_km.experiments.runners.run_grid import run_grid
 from fewshot_km.experiments.settings.grid import Cell
-from fewshot_km.experiments.settings.run_settings import Way
+from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.learners import LEARNERS, GradientLearner, Params
 from fewshot_km.models import NETWORKS
-from fewshot_km.training.history import Progress
+from fewshot_km.training.history import IterationDone
 from tests.accel.test_backends import QUICK
 from tests.support.made_up_results import SMALL_GRID, small_grid
 
@@ -38,7 +48,7 @@ NOISE_GRID = SMALL_GRID.replace('"glyphs"', '"noise"').replace("seeds = [0, 1]",
 
 
 class Log:
-    """A display that only remembers."""
+    """A subscriber that only remembers."""
 
     def __init__(self) -> None:
         self.finished: list[Cell] = []
@@ -47,36 +57,26 @@ class Log:
         self.iterations = 0
         self.episodes = 0
         self.warnings: list[str] = []
-        self.choices: dict[tuple[str, str], Choice] = {}
+        self.choices: dict[tuple[str, str], BackendChosen] = {}
 
-    def cell_started(self, cell: Cell, iteration: int) -> None: ...
-
-    def warned(self, cell: Cell, text: str) -> None:
-        self.warnings.append(text)
-
-    def compiling(self, cell: Cell, seconds: float) -> None:
-        raise AssertionError("nothing here takes long enough")
-
-    def chosen(self, cell: Cell, purpose: str, choice: Choice) -> None:
-        self.choices[str(cell), purpose] = choice
-
-    def trained(self, cell: Cell, progress: Progress) -> None:
-        self.iterations += 1
-
-    def tested(self, cell: Cell, episodes: int) -> None:
-        self.episodes += episodes
-
-    def cell_finished(self, cell: Cell, summary: Mapping[str, Any]) -> None:
-        self.finished.append(cell)
-
-    def cell_failed(self, cell: Cell, reason: str) -> None:
-        self.failed[str(cell)] = reason
-
-    def cell_lost(self, cell: Cell, reason: str) -> None:
-        raise AssertionError("nothing here is lost")
-
-    def cell_skipped(self, cell: Cell, reason: str) -> None:
-        self.skipped[str(cell)] = reason
+    def __call__(self, cell: Cell, event: Event) -> None:
+        match event:
+            case Compiling() | ProcessLost():
+                raise AssertionError("nothing here takes long enough, or is lost")
+            case Warned(text):
+                self.warnings.append(text)
+            case BackendChosen(purpose):
+                self.choices[str(cell), purpose] = event
+            case IterationDone():
+                self.iterations += 1
+            case EpisodesTested(episodes):
+                self.episodes += episodes
+            case CellFinished():
+                self.finished.append(cell)
+            case CellFailed(reason):
+                self.failed[str(cell)] = reason
+            case CellSkipped(reason):
+                self.skipped[str(cell)] = reason
 
 
 def noise_dataset(seed: int) -> Dataset:
@@ -102,8 +102,8 @@ def run(folder: Path, text: str, backend: str = "plain") -> tuple[Log, ResultSto
     grid, log = small_grid(folder, text), Log()
     store = ResultStore(folder / "results", grid.name)
     waiting = [cell for cell in grid.cells if store.state(cell) != "done"]
-    with Stop() as stop, Team(1, CPU, []) as team:
-        worker = CellWorker(store, folder, team, stop, log, Way(backend, retry_failed=True))
+    with Stop() as stop, ProcessGroup(1, CPU, []) as group:
+        worker = CellWorker(store, folder, group, stop, log, RunSettings(backend, retry_failed=True))
         outcomes = run_grid(grid, waiting, worker)
     assert [str(cell) for cell in outcomes.failed] == list(log.failed)
     assert outcomes.elsewhere == []
@@ -161,8 +161,12 @@ def test_a_device_without_float64_runs_cells(tmp_path: Path, learner: str) -> No
 def test_a_cell_that_another_run_has_finished_is_said_to_be(tmp_path: Path) -> None:
     log, store = run(tmp_path, NOISE_GRID)
     waiting = log.finished
-    with Stop() as stop, Team(1, CPU, []) as team:
-        run_grid(small_grid(tmp_path, NOISE_GRID), waiting, CellWorker(store, tmp_path, team, stop, log, Way("plain")))
+    with Stop() as stop, ProcessGroup(1, CPU, []) as group:
+        run_grid(
+            small_grid(tmp_path, NOISE_GRID),
+            waiting,
+            CellWorker(store, tmp_path, group, stop, log, RunSettings("plain")),
+        )
     assert log.skipped == dict.fromkeys(map(str, waiting), "another run has finished it meanwhile")
 
 
@@ -336,7 +340,7 @@ def test_an_interrupt_while_a_learner_runs_is_the_users(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_whoever_the_learner_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     LEARNERS.register("fine")(leaving("nowhere", SystemExit))
     full = Mock(side_effect=OSError(28, "No space left on device"))  # not raised by code of this file, a plug-in's here
-    monkeypatch.setattr("fewshot_km.training.checkpoint.save_checkpoint", full)
+    monkeypatch.setattr("fewshot_km.experiments.store.unfinished.save_checkpoint", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path, NOISE_GRID.replace('"maml"', '"fine"'))
 

@@ -8,11 +8,14 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save
 
 from fewshot_km.experiments.settings.grid import Cell, Grid, load_grid
+from fewshot_km.experiments.store.csv_files import episodes_csv, history_csv
 from fewshot_km.experiments.store.probe_file import Analysis
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.training.outer_loop import HistoryRow, MetaTraining
+from fewshot_km.experiments.store.stored_cell import ANALYSIS, EPISODES, HISTORY, WEIGHTS
+from fewshot_km.training.history import HistoryRow
 
 SMALL_GRID = """
 seeds = [0, 1]
@@ -76,7 +79,6 @@ def store_result(
     analysis: Analysis | None = None,
 ) -> None:
     history = [HistoryRow(iteration, 1.0, 0.4, accuracy, 0.1) for iteration, accuracy in val_accuracies.items()]
-    training = MetaTraining({"w": torch.ones(2)}, 4, 0.5, history)
     results = {
         "test_accuracy": float(accuracies.mean()),
         "test_episodes": len(accuracies),
@@ -93,7 +95,12 @@ def store_result(
     }
     if episodes is not None:
         record["test_episodes_digest"] = episodes
-    store.write(cell, record, training, accuracies, analysis)
+    files = {
+        EPISODES: episodes_csv(accuracies).encode(),
+        HISTORY: history_csv(history).encode(),
+        WEIGHTS: save({"w": torch.ones(2)}),
+    }
+    store.write(cell, record, files if analysis is None else {**files, ANALYSIS: analysis.to_json().encode()})
 
 
 def without_digests(folder: Path) -> None:

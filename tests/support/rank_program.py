@@ -10,8 +10,9 @@ from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learners import InnerLoop, Params, build_learner
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
-from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
+from fewshot_km.training.outer_loop import OuterLoop, meta_train
 from fewshot_km.training.ranks import join, leave
+from fewshot_km.training.training_state import TrainingState
 from tests.support.networks_under_test import SMALL_STRIDED
 from tests.support.noise import DoubleSampler, noise_sampler
 

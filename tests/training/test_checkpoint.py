@@ -12,11 +12,12 @@ from torch import nn
 
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
 from fewshot_km.models import Network
-from fewshot_km.training.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
+from fewshot_km.training.checkpoint import DamagedCheckpointError, load_checkpoint, read_facts, save_checkpoint
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
 from fewshot_km.training.history import HistoryRow
-from fewshot_km.training.outer_loop import Best, MetaTraining, OuterLoop, TrainingState, meta_train
+from fewshot_km.training.outer_loop import MetaTraining, OuterLoop, meta_train
+from fewshot_km.training.training_state import Best, TrainingState
 from tests.support.networks_under_test import SMALL_STRIDED
 from tests.support.noise import noise_sampler
 
@@ -63,13 +64,13 @@ def test_training_left_anywhere_and_gone_on_with_is_as_without_a_stop(learner: L
 
         def leave(state: Callable[[], TrainingState], stop: int = stop) -> None:
             if state().iteration == stop:
-                save_checkpoint(tmp_path / "c", state(), {})
+                save_checkpoint(tmp_path / "c", *state().pack())
                 raise LeftError
 
         with pytest.raises(LeftError):
             train(learner, start, OUTER, leave)
         torch.rand(stop)  # what is drawn elsewhere must not matter
-        state, _ = load_checkpoint(tmp_path / "c")
+        state = TrainingState.unpack(*load_checkpoint(tmp_path / "c"))
         assert state.iteration == stop
         assert same(train(learner, state, OUTER, lambda _: None), whole)
 
@@ -91,31 +92,32 @@ def test_patience_ends_training(patience: int | None, last: int, best: int) -> N
 
 def a_state() -> TrainingState:
     params = {"a.b": torch.randn(2, 3), "scalar": torch.tensor(0.1, dtype=torch.float64)}
-    moments = {n: v * 2 for n, v in params.items()}, {n: v * 3 for n, v in params.items()}
+    optimiser = {f"first/{n}": v * 2 for n, v in params.items()} | {"steps": torch.tensor(4.0)}
     row = HistoryRow(3, 0.1 + 0.2, 1 / 3, 2 / 3, 1.5)
     return TrainingState(
-        4, params, *moments, Best({n: v.clone() for n, v in params.items()}, 3, 2 / 3), [row], [1e-300], [1 / 7], 12.25
+        4, params, optimiser, Best({n: v.clone() for n, v in params.items()}, 3, 2 / 3), [row], [1e-300], [1 / 7], 12.25
     )
 
 
 def test_what_is_written_is_read_bit_for_bit(tmp_path: Path) -> None:
     state, how = a_state(), {"training": "plain", "task_chunk": 3}
-    save_checkpoint(tmp_path / "c", state, how)
-    back, back_how = load_checkpoint(tmp_path / "c")
-    assert back_how == how
+    tensors, facts = state.pack()
+    save_checkpoint(tmp_path / "c", tensors, {**facts, "how": how})
+    back_tensors, back_facts = load_checkpoint(tmp_path / "c")
+    assert back_facts == {**facts, "how": how} == read_facts(tmp_path / "c")
+    back = TrainingState.unpack(back_tensors, back_facts)
     plain = ("iteration", "history", "losses", "accuracies", "seconds")
     assert {n: getattr(back, n) for n in plain} == {n: getattr(state, n) for n in plain}
     assert back.best is not None
     assert asdict(replace(back.best, meta={})) == {"meta": {}, "iteration": 3, "val_accuracy": 2 / 3}
-    pairs = [(back.meta, state.meta), (back.first_moments, state.first_moments), (back.best.meta, state.meta)]
-    for got, expected in [*pairs, (back.second_moments, state.second_moments)]:
+    for got, expected in [(back.meta, state.meta), (back.optimiser, state.optimiser), (back.best.meta, state.meta)]:
         assert got.keys() == expected.keys()
         assert all(got[n].dtype == v.dtype and torch.equal(got[n], v) for n, v in expected.items())
 
 
 def test_every_harm_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "c"
-    save_checkpoint(path, a_state(), {})
+    save_checkpoint(path, *a_state().pack())
     whole = path.read_bytes()
     harmed = [whole[:cut] for cut in range(0, len(whole), 7)]
     harmed += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
@@ -133,7 +135,7 @@ def test_every_harm_is_noticed(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system's own error on the write, which /dev/full gives."""
     path = tmp_path / "c"
-    save_checkpoint(path, a_state(), {})
+    save_checkpoint(path, *a_state().pack())
     before = path.read_bytes()
 
     def full(_: int) -> None:
@@ -141,6 +143,20 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path: Path, monkey
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(path, replace(a_state(), iteration=5), {})
+        save_checkpoint(path, *replace(a_state(), iteration=5).pack())
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_facts_are_read_without_tensors_and_no_checkpoint_is_damaged_or_missing(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with pytest.raises(FileNotFoundError):
+        read_facts(path)
+    save_checkpoint(path, {"w": torch.ones(3)}, {"reached": {"iteration": 25}})
+    assert read_facts(path) == {"reached": {"iteration": 25}}
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], whole.replace(b'"2"', b'"1"', 1), b"\0" * 64):
+        assert content != whole
+        path.write_bytes(content)
+        with pytest.raises(DamagedCheckpointError):
+            read_facts(path)

@@ -19,10 +19,11 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the G
 
 GROWTH = """
 import json, sys, torch
-from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
-from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
+from fewshot_km.training.history import IterationDone
+from fewshot_km.training.outer_loop import OuterLoop, meta_train
+from fewshot_km.training.training_state import TrainingState
 from fewshot_km.training.memory import keep_freed_memory
 from fewshot_km.learners import InnerLoop, build_learner
 from tests.support.noise import noise_sampler
@@ -38,10 +39,11 @@ learner = build_learner("maml", {}, SMALL_STRIDED.make, InnerLoop(0.3))
 backend = BACKENDS[sys.argv[1]]
 engine = Engine(learner, training=backend, testing=backend, training_chunk=4, testing_chunk=4)
 seen = {}
-def on_iteration(progress):
-    seen[progress.iteration] = resident()
+def hear(event):
+    if isinstance(event, IterationDone):
+        seen[event.iteration] = resident()
 outer = OuterLoop(lr=0.001, meta_batch=2, iterations=80, steps=1, clip_value=None, validate_every=40)
-trained = meta_train(engine, TrainingState.before(learner.init(0)), sampler, lambda _: 0.5, outer, on_iteration)
+trained = meta_train(engine, TrainingState.before(learner.init(0)), sampler, lambda _: 0.5, outer, hear)
 evaluated = []
 def count(episodes):
     evaluated.append(resident())

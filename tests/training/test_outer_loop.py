@@ -14,8 +14,9 @@ from fewshot_km.errors import DivergenceError
 from fewshot_km.learners import GradientLearner, InnerLoop, Params, build_learner
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
-from fewshot_km.training.history import Progress
-from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
+from fewshot_km.training.history import IterationDone, Validated
+from fewshot_km.training.outer_loop import OuterLoop, meta_train
+from fewshot_km.training.training_state import TrainingState
 from tests.accel.test_backends import QUICK
 from tests.support.networks_under_test import SMALL_STRIDED
 from tests.support.noise import DoubleSampler, noise_sampler
@@ -98,13 +99,16 @@ def test_training_starts_from_the_given_parameters_and_leaves_them(sampler: Epis
 
 
 def test_every_iteration_is_reported(sampler: EpisodeSampler) -> None:
-    seen: list[Progress] = []
+    seen: list[IterationDone | Validated] = []
     learner = make()
     meta_train(
         Engine(learner), TrainingState.before(learner.init(0)), sampler, scripted([0.3, 0.7]), OUTER, seen.append
     )
-    assert [p.iteration for p in seen] == [1, 2, 3, 4]
-    assert [p.val_accuracy for p in seen] == [None, 0.3, 0.3, 0.7]
+    done = [event for event in seen if isinstance(event, IterationDone)]
+    assert [p.iteration for p in done] == [1, 2, 3, 4]
+    assert [p.val_accuracy for p in done] == [None, 0.3, 0.3, 0.7]
+    rows = [event.rows for event in seen if isinstance(event, Validated)]
+    assert [[row.val_accuracy for row in of] for of in rows] == [[0.3], [0.3, 0.7]]
 
 
 def test_a_loss_that_is_not_finite_stops_training(sampler: EpisodeSampler) -> None:

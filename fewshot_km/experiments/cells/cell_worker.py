@@ -1,31 +1,46 @@
-"""One cell from claim to result: gone on with where it was left, stored, or noted as failed."""
+"""One cell from its claim to its result: it goes on where it was left, and is stored, or noted as failed."""
 
 import io
 import traceback
+from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.data import Dataset, load_dataset
 from fewshot_km.errors import CellError, DataError, DivergenceError, FewshotError, describe_error, message_of
-from fewshot_km.experiments.cells.cell_events import CellVoice, Display
-from fewshot_km.experiments.cells.run_cell import CellResult, Compute, Start, run_cell
+from fewshot_km.experiments.cells.cell_state import CellState
+from fewshot_km.experiments.cells.cell_task import CellTask
+from fewshot_km.experiments.cells.checkpoints import Checkpoints
+from fewshot_km.experiments.cells.stages import run_stages
 from fewshot_km.experiments.cells.stopping import OUT_OF_TIME, Stop, StoppedRun
-from fewshot_km.experiments.events.tensorboard_log import TensorBoardLog
-from fewshot_km.experiments.runners.process_group import Team
+from fewshot_km.experiments.events.event import (
+    CellFailed,
+    CellFinished,
+    CellSkipped,
+    CellStarted,
+    Event,
+    ProcessLost,
+    Subscriber,
+    Warned,
+)
+from fewshot_km.experiments.events.tensorboard import TensorBoardLog
+from fewshot_km.experiments.runners.process_group import ProcessGroup
 from fewshot_km.experiments.runners.tuning import read_tuning
 from fewshot_km.experiments.settings.cell_settings import DatasetConfig
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.experiments.settings.plugin_use import say_loaded_late
-from fewshot_km.experiments.settings.run_settings import Way
+from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.environment import describe_environment
 from fewshot_km.experiments.store.example_images import write_examples
 from fewshot_km.experiments.store.frozen_episodes import digest_of_test
+from fewshot_km.experiments.store.record import Results
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.experiments.store.unfinished import Checkpoints, UnfinishedCell, now
+from fewshot_km.experiments.store.unfinished import UnfinishedCell, now
 from fewshot_km.plugins.boundary import was_raised_in_plugin
+from fewshot_km.training.history import Validated
 from fewshot_km.training.ranks import LostRankError
 
 TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a cell that kills its process does not
@@ -33,7 +48,7 @@ TRIES = 3  # of a cell whose process is lost: a machine's bad moment passes, a c
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell; `elsewhere`: another process runs it, which `text` names."""
+    """How a cell ended; "elsewhere": another process runs it, which `text` names."""
 
     kind: Literal["done", "failed", "elsewhere"]
     text: str = ""
@@ -41,23 +56,23 @@ class Outcome:
 
 @dataclass
 class CellWorker:
-    """Runs cells one after the other in this process, with a team of ranks."""
+    """Runs cells one after the other in this process, with the ranks of a process group."""
 
     store: ResultStore
     data_root: Path
-    team: Team
+    group: ProcessGroup
     stop: Stop
-    display: Display
-    way: Way
-    says_data: bool = True  # what was found is told once, by the process that the user started
+    subscriber: Subscriber
+    settings: RunSettings
+    says_data: bool = True  # only the process that the user started says what was found
     datasets: dict[str, Dataset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # now: a checkout may change while this runs
-        self.environment = describe_environment(self.team.device, self.team.ranks.size)
+        self.environment = describe_environment(self.group.ranks.device, self.group.ranks.size)
 
     def dataset(self, config: DatasetConfig) -> Dataset:
-        """Read once, kept for the cells to come."""
+        """Load a data set; it is kept for the cells to come."""
         key = str(config)
         if key not in self.datasets:
             with nullcontext() if self.says_data else redirect_stderr(io.StringIO()):
@@ -73,46 +88,50 @@ class CellWorker:
         with unfinished.claim() as is_mine:
             if not is_mine:
                 owner = unfinished.owner()
-                self.display.cell_skipped(cell, f"{owner} runs it")
+                self.subscriber(cell, CellSkipped(f"{owner} runs it"))
                 return Outcome("elsewhere", owner)
             state = self.store.state(cell)
             if state == "done":
                 unfinished.remove()
-                self.display.cell_skipped(cell, "another run has finished it meanwhile")
+                self.subscriber(cell, CellSkipped("another run has finished it meanwhile"))
                 return Outcome("done")
-            if state == "failed" and not self.way.retry_failed:
+            if state == "failed" and not self.settings.retry_failed:
                 reason = self.store.failure(cell)
-                self.display.cell_skipped(cell, f"it failed in another run meanwhile: {reason}")
+                self.subscriber(cell, CellSkipped(f"it failed in another run meanwhile: {reason}"))
                 return Outcome("failed", reason)
             return self._run_claimed(cell, unfinished)
 
     def _run_claimed(self, cell: Cell, unfinished: UnfinishedCell, tries: int = 1) -> Outcome:
         dataset = self.dataset(cell.config.task.dataset)
-        start = self._start(cell, unfinished, dataset)
-        done_before = start.state.iteration if start else 0
-        self.display.cell_started(cell, done_before)
+        kept, how = self._kept(cell, unfinished, dataset)
+        done_before = kept.reached.iteration if kept else 0
+        self.subscriber(cell, CellStarted(done_before))
         if unfinished.abandoned_by:
-            self.display.warned(
-                cell,
-                f"{unfinished.abandoned_by} ended while it ran this cell, and left no word: it was killed, or a "
-                "plug-in ended it, as os._exit does",
-            )
+            why = "it was killed, or a plug-in ended it, as os._exit does"
+            text = f"{unfinished.abandoned_by} ended while it ran this cell, and left no word: {why}"
+            self.subscriber(cell, Warned(text))
         session = {"started": now(), "after_iteration": done_before, **self._machine()}
-        sessions = [*(start.how["sessions"] if start else []), session]
-        facts = {"dataset_digest": dataset.digest, "sessions": sessions}
-        keeper = Checkpoints(unfinished, self.stop, self.way.checkpoint_seconds, facts)
-        compute = Compute(
-            self.team.device,
-            self.team.ranks,
-            self.way.backend,
-            read_tuning(self.store.folder).backends(cell, self.team.device),
-            self.way.task_chunk,
-            self.way.tf32,
-        )
-        voice = CellVoice(cell, self.display, unfinished, start, self._tensorboard(cell, done_before))
+        facts = {"dataset_digest": dataset.digest, "sessions": [*how.get("sessions", []), session]}
+        tensorboard = self._tensorboard(cell, done_before)
+
+        def emit(event: Event) -> None:
+            self.subscriber(cell, event)
+            if isinstance(event, Validated):
+                unfinished.write_history(event.rows)
+            if tensorboard:
+                tensorboard(cell, event)
+
         try:
-            self.team.tell(cell.config, compute, start)
-            result = run_cell(cell.config, dataset, compute, voice, keeper, start)
+            task = CellTask(cell.config, self.settings, self._tuned(cell), how.get("backends"), kept)
+            self.group.tell(task)
+            parts, state = task.begin(dataset, self.group.ranks, emit)
+            seconds = self.settings.checkpoint_seconds
+            checkpoints = Checkpoints(unfinished, self.stop, seconds, lambda: {"backends": parts.backends, **facts})
+            with checkpoints.keeping():
+                parts = replace(parts, pause=checkpoints.pause, check=checkpoints.check)
+                for after in run_stages(state, parts, emit):
+                    state = after
+                    checkpoints.keep(state)
         except BaseException as error:  # whichever way a learner ends must not cost the cells after it
             if self._ends_the_run(error):
                 raise
@@ -121,32 +140,53 @@ class CellWorker:
             outcome = self._replace_lost(cell, tries)
             return outcome or self._run_claimed(cell, unfinished, tries + 1)
         finally:
-            voice.close()
+            if tensorboard:
+                tensorboard.close()
         for text in say_loaded_late(cell.config):
-            self.display.warned(cell, text)
+            self.subscriber(cell, Warned(text))
+        results = {name: state.results[name] for name in (*Results.__annotations__, *state.results)}
         with self.stop.asking():
             digest = digest_of_test(cell.config, dataset)
             write_examples(self.store.task_folder(cell), cell.config, dataset, digest)  # first: no cell is without them
-            record = self._record(cell, dataset, result, sessions, digest)
-            self.store.write(cell, record, result.training, result.accuracies, result.analysis)
+            record = {
+                "cell": str(cell),
+                "config_digest": cell.config.digest(),
+                "config": cell.config.model_dump(mode="json"),
+                "dataset_digest": dataset.digest,
+                "dataset_found": dataset.found,
+                "dataset_partial": dataset.partial,
+                "test_episodes_digest": digest,
+                "results": results,
+                "environment": {**self.environment, "tf32": self.settings.tf32, "backends": parts.backends},
+                "started": facts["sessions"][0]["started"],
+                "ended": now(),
+                "sessions": facts["sessions"],
+            }
+            self.store.write(cell, record, state.files)
             unfinished.remove()
-        self.display.cell_finished(cell, result.summary)
+        self.subscriber(cell, CellFinished(results))
         return Outcome("done")
 
-    def _start(self, cell: Cell, unfinished: UnfinishedCell, dataset: Dataset) -> Start | None:
-        loaded = unfinished.load(lambda text: self.display.warned(cell, text))
+    def _kept(
+        self, cell: Cell, unfinished: UnfinishedCell, dataset: Dataset
+    ) -> tuple[CellState | None, Mapping[str, Any]]:
+        """The state that was kept last, and facts about how it came about."""
+        loaded = unfinished.load(lambda text: self.subscriber(cell, Warned(text)))
         if loaded is None:
-            return None
-        start = Start(*loaded)
-        if start.how["dataset_digest"] != dataset.digest:
+            return None, {}
+        tensors, facts = loaded
+        if facts["dataset_digest"] != dataset.digest:
             raise DataError(
                 f"{cell} was begun on another version of '{dataset.name}' than the one at hand; "
                 f"bring that back, or delete {unfinished.folder}"
             )
-        return start
+        return CellState.unpack(tensors, facts), facts
+
+    def _tuned(self, cell: Cell) -> tuple[str, str] | None:
+        return read_tuning(self.store.folder).backends(cell, self.group.ranks.device)
 
     def _tensorboard(self, cell: Cell, after_iteration: int) -> TensorBoardLog | None:
-        if not self.way.tensorboard:
+        if not self.settings.tensorboard:
             return None
         return TensorBoardLog(self.store.folder / "tensorboard" / str(cell), after_iteration)
 
@@ -162,12 +202,12 @@ class CellWorker:
         self.stop.check()  # ranks that are stopped together with this one end its exchange with them
         is_ours = isinstance(error, CellError) and not was_raised_in_plugin(error)
         reason, trace = (message_of(error), "") if is_ours else (describe_error(error), traceback.format_exc())
-        if "vmap" in reason and self.way.backend != AUTO:
-            reason += f"; this learner cannot run with --backend {self.way.backend}"
+        if "vmap" in reason and self.settings.backend != AUTO:
+            reason += f"; this learner cannot run with --backend {self.settings.backend}"
         outcome = self._failed(cell, reason, trace)
         if is_ours and isinstance(error, DivergenceError):
             return outcome  # all ranks have noticed it, and wait for the next cell
-        if said := self.team.after_failure():
+        if said := self.group.after_failure():
             self.store.write_failure(cell, f"{reason}; {said}", trace)
         return outcome
 
@@ -177,37 +217,19 @@ class CellWorker:
         Raises StoppedRun where ranks are killed again and again.
         """
         self.stop.check()  # ranks that are stopped together with this one end its exchange with them
-        loss = self.team.replace_lost()
+        loss = self.group.replace_lost()
         if not loss.was_killed:
             return self._failed(cell, loss.said or "a process that shares the meta-batches ended", loss.traces)
         if tries == TRIES:
             raise StoppedRun(OUT_OF_TIME, f"{cell}: {loss.said}, the {TRIES}rd process to be lost")
-        self.display.cell_lost(cell, f"{loss.said}; going on from the last checkpoint")
+        self.subscriber(cell, ProcessLost(f"{loss.said}; going on from the last checkpoint"))
         return None
 
     def _failed(self, cell: Cell, reason: str, trace: str = "") -> Outcome:
         self.store.write_failure(cell, reason, trace)
         where = f" (the traceback is in {self.store.failure_file(cell)})" if trace else ""
-        self.display.cell_failed(cell, reason + where)
+        self.subscriber(cell, CellFailed(reason + where))
         return Outcome("failed", reason)
 
     def _machine(self) -> dict[str, Any]:
         return {name: self.environment[name] for name in ("git_commit", "device", "ranks", "threads")}
-
-    def _record(
-        self, cell: Cell, dataset: Dataset, result: CellResult, sessions: list[dict[str, Any]], episodes_digest: str
-    ) -> dict[str, Any]:
-        return {
-            "cell": str(cell),
-            "config_digest": cell.config.digest(),
-            "config": cell.config.model_dump(mode="json"),
-            "dataset_digest": dataset.digest,
-            "dataset_found": dataset.found,
-            "dataset_partial": dataset.partial,
-            "test_episodes_digest": episodes_digest,
-            "results": result.summary,
-            "environment": {**self.environment, "tf32": self.way.tf32, "backends": result.backends},
-            "started": sessions[0]["started"],
-            "ended": now(),
-            "sessions": sessions,
-        }

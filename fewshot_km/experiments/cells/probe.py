@@ -1,10 +1,9 @@
-"""What a trained learner is asked beside its test: open episodes, other inner steps, single answers, its kernels.
+"""The probe asks a trained learner for more than its test: open episodes, other inner steps, single answers, kernels.
 
-All of it is a function of the weights, the data and how tasks are run, so that analysis.json has the same bytes when a
-cell is run again, or analysed later from its kept weights. The time that adaptation takes is measured apart.
+The answers are a function of the weights, the data and the backend: analysis.json has the same bytes when a cell is run
+again, or probed later from its kept weights. The time that adaptation takes is measured apart.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from statistics import fmean, median
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from fewshot_km.data.episodes import EpisodeSampler
 from fewshot_km.errors import DivergenceError, PluginError, describe_error
-from fewshot_km.experiments.cells.parts import Streams
+from fewshot_km.experiments.cells.parts import Parts
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.experiments.store.probe_file import EXAMPLES, Analysis, Kernels, LayerKernels, StepAccuracies
 from fewshot_km.learners import GradientLearner, Learner, Params
@@ -21,7 +20,6 @@ from fewshot_km.learners.modes import evaluating
 from fewshot_km.models.kernels import kept_kernels, used_kernels
 from fewshot_km.plugins.boundary import plugin_code
 from fewshot_km.training.devices import clock
-from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
 
 STEPS = (0, 1, 2, 3, 5, 10, 20)  # inner steps asked for, up to twice those of the test: beyond, nobody would go
@@ -29,25 +27,24 @@ KERNELS = 16  # of each layer: enough to look at
 WARM_UPS, TIMED = 2, 10  # tasks adapted to one at a time: the first ones pay for what is set up once
 
 
-def analyse(
-    config: CellConfig, engine: Engine, meta: Params, streams: Streams, check: Callable[[], None] = lambda: None
-) -> Analysis:
-    """Ask a trained learner; `check`, called between batches, may raise. All ranks must call it."""
-    torch.manual_seed(config.seed)  # as before the test
-    with evaluating(engine.learner):
-        return _analyse(config, engine, meta, streams, check)
+def analyse(parts: Parts, weights: Params) -> Analysis:
+    """Ask a learner with these weights; on all ranks alike. Raises whatever `parts.check` raises between batches."""
+    torch.manual_seed(parts.config.seed)  # as before the test
+    with evaluating(parts.engine.learner):
+        return _analyse(parts, weights)
 
 
-def _analyse(config: CellConfig, engine: Engine, meta: Params, streams: Streams, check: Callable[[], None]) -> Analysis:
-    learner, steps = engine.learner, config.inner.test_steps
+def _analyse(parts: Parts, weights: Params) -> Analysis:
+    config, streams, learner = parts.config, parts.streams, parts.engine.learner
+    steps = config.inner.test_steps
 
     def accuracies(sampler: EpisodeSampler, episodes: int, steps: int) -> tuple[float, ...]:
-        found = evaluate(engine, meta, sampler, episodes=episodes, steps=steps, on_batch=lambda _: check())
+        found = evaluate(parts.engine, weights, sampler, episodes=episodes, steps=steps, on_batch=parts.check)
         return tuple(found.tolist())
 
     curve = []
     for asked in steps_asked(config):
-        if asked or _can_stay(learner, meta, streams.validation):
+        if asked or _can_stay(learner, weights, streams.validation):
             with suppress(DivergenceError):  # after other steps than those of the test, it costs a point of a curve
                 found = accuracies(streams.validation, config.validation.episodes, asked)
                 curve.append(StepAccuracies(asked, fmean(found), found))
@@ -55,33 +52,31 @@ def _analyse(config: CellConfig, engine: Engine, meta: Params, streams: Streams,
         open_available=len(streams.open),
         open_accuracies=accuracies(streams.open, min(len(streams.open), config.test.episodes), steps),
         inner_steps=tuple(curve),
-        examples=_answers(learner, meta, streams.test, min(EXAMPLES, config.test.episodes), steps),
-        kernels=_kernels(learner, meta, streams.test, steps),
+        examples=_answers(learner, weights, streams.test, min(EXAMPLES, config.test.episodes), steps),
+        kernels=_kernels(learner, weights, streams.test, steps),
     )
 
 
 def steps_asked(config: CellConfig) -> list[int]:
-    """The inner steps of the curve: some up to twice those of the test, and those of training and test."""
+    """List the inner steps of the curve: some up to twice those of the test, and those of training and test."""
     inner = config.inner
     some = {steps for steps in STEPS if steps <= 2 * inner.test_steps}
     return sorted(some | {inner.train_steps, inner.test_steps})
 
 
 @torch.no_grad()
-def adaptation_seconds(
-    config: CellConfig, engine: Engine, meta: Params, streams: Streams, check: Callable[[], None] = lambda: None
-) -> float:
-    """Median time of adapting to one test task, measured on rank 0 while the others wait. All ranks must call it."""
-    seconds = 0.0
+def adaptation_seconds(parts: Parts, weights: Params) -> float:
+    """Median time of adapting to one test task, measured on rank 0 while the others wait; on all ranks alike."""
+    seconds, engine = 0.0, parts.engine
     if engine.ranks.first:
-        episodes = streams.test.draw(range(WARM_UPS + TIMED))
+        episodes = parts.streams.test.draw(range(WARM_UPS + TIMED))
         device = episodes.support_x.device
         times = []
         for x, y in zip(episodes.support_x, episodes.support_y, strict=True):
-            check()
+            parts.check()
             began = clock(device)
             with evaluating(engine.learner):
-                engine.learner.adapt(meta, x, y, steps=config.inner.test_steps)
+                engine.learner.adapt(weights, x, y, steps=parts.config.inner.test_steps)
             times.append(clock(device) - began)
         seconds = float(f"{median(times[WARM_UPS:]):.4g}")
     return float(engine.ranks.from_first(seconds))

@@ -12,7 +12,7 @@ from fewshot_km.errors import PluginError, describe_error
 from fewshot_km.experiments.cells.parts import delta_size, make_learner, make_streams
 from fewshot_km.experiments.cells.probe import steps_asked
 from fewshot_km.experiments.cells.stopping import Stop
-from fewshot_km.experiments.runners.worker_setup import Workplace
+from fewshot_km.experiments.runners.worker_setup import WorkerSetup
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.plugins.boundary import plugin_code
 from fewshot_km.training.memory import peak_bytes
@@ -34,7 +34,7 @@ class Estimate:
 
 
 def estimate(
-    cells: Sequence[Cell], workplace: Workplace, ranks: int, on_kind: Callable[[Cell], None] = lambda _: None
+    cells: Sequence[Cell], setup: WorkerSetup, ranks: int, on_kind: Callable[[Cell], None] = lambda _: None
 ) -> list[Estimate]:
     """An estimate for every cell; cells of one task and learner are measured once, in a process of their own.
 
@@ -48,14 +48,14 @@ def estimate(
             if kind not in measured:
                 on_kind(cell)
                 try:
-                    measured[kind] = pool.submit(_measure_guarded, workplace, cell, ranks).result()
+                    measured[kind] = pool.submit(_measure_guarded, setup, cell, ranks).result()
                 except BrokenProcessPool as error:
                     raise PluginError(
                         f"{cell}: the process that measured it ended without a word: a plug-in ended it, or it was "
                         "killed, as where memory runs out: lower outer.meta_batch or --task-chunk, or make the network "
                         "smaller"
                     ) from error
-    return [_for_cell(cell, measured[cell.task, cell.learner], workplace, ranks) for cell in cells]
+    return [_for_cell(cell, measured[cell.task, cell.learner], setup, ranks) for cell in cells]
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class _Measured:
     peak_bytes: int | None
 
 
-def _for_cell(cell: Cell, measured: _Measured, workplace: Workplace, ranks: int) -> Estimate:
+def _for_cell(cell: Cell, measured: _Measured, setup: WorkerSetup, ranks: int) -> Estimate:
     config = cell.config
-    kept = workplace.store.unfinished(cell).look()
+    kept = setup.store.unfinished(cell).look()
     left = config.outer.iterations - (kept.iteration if kept else 0)
     validations = -(-left // config.validation.every)
     episodes = validations * config.validation.episodes
@@ -87,25 +87,25 @@ def _for_cell(cell: Cell, measured: _Measured, workplace: Workplace, ranks: int)
     )
 
 
-def _measure_guarded(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
+def _measure_guarded(setup: WorkerSetup, cell: Cell, ranks: int) -> _Measured:
     """Raises PluginError for whatever a learner raises."""
     with plugin_code(lambda error: PluginError(f"{cell}: cannot be measured: {describe_error(error)}")):
-        return _measure(workplace, cell, ranks)
+        return _measure(setup, cell, ranks)
 
 
-def _measure(workplace: Workplace, cell: Cell, ranks: int) -> _Measured:
+def _measure(setup: WorkerSetup, cell: Cell, ranks: int) -> _Measured:
     """As rank 0 would, with its share of the tasks."""
     config = cell.config
-    with workplace.opened(Stop(), lambda *_: None) as worker:
+    with setup.opened(Stop(), lambda *_: None) as worker:
         dataset = worker.dataset(config.task.dataset)
-        device = worker.team.device
+        device = worker.group.ranks.device
         learner = make_learner(config, dataset)
         streams = make_streams(config, dataset, device)
         meta = {name: value.to(device) for name, value in learner.init(config.seed).items()}
         share = range(0, config.outer.meta_batch, ranks)
-        inner, backend = config.inner, workplace.way.backend
+        inner, backend = config.inner, setup.settings.backend
         work = Work(streams.train, streams.validation, inner.train_steps, inner.test_steps, len(share))
-        engine = choose_engine(learner, meta, work, Wanted(backend, backend, workplace.way.task_chunk))
+        engine = choose_engine(learner, meta, work, Wanted(backend, backend, setup.settings.task_chunk))
 
         def train() -> None:
             engine.outer_step(meta, streams.train, range(len(share)), steps=config.inner.train_steps).loss.item()

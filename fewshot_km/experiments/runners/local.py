@@ -11,14 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from fewshot_km.errors import ConfigError, FewshotError
-from fewshot_km.experiments.cells.cell_events import Display
 from fewshot_km.experiments.cells.cell_worker import TRIES, Outcome
 from fewshot_km.experiments.cells.stopping import Stop, StoppedRun
+from fewshot_km.experiments.events.event import CellFailed, Event, ProcessLost, Subscriber
 from fewshot_km.experiments.runners.run_grid import Outcomes
-from fewshot_km.experiments.runners.worker_setup import Workplace
+from fewshot_km.experiments.runners.worker_setup import WorkerSetup
 from fewshot_km.experiments.settings.grid import Cell
 
 POLL_SECONDS = 0.2  # between looks at a signal or a budget; nobody reads faster
@@ -38,12 +37,12 @@ def check_jobs(jobs: int) -> None:
         )
 
 
-def run_parallel(waiting: Sequence[Cell], workplace: Workplace, jobs: int, stop: Stop, display: Display) -> Outcomes:
+def run_parallel(waiting: Sequence[Cell], setup: WorkerSetup, jobs: int, stop: Stop, display: Subscriber) -> Outcomes:
     """Run cells in `jobs` processes; raises FewshotError and OSError as they do, and StoppedRun when all have ended.
 
     A process that is lost costs nothing but time: another one goes on from the cell's checkpoint.
     """
-    return _Pool(workplace, display).run(waiting, min(jobs, len(waiting)), stop)
+    return _Pool(setup, display).run(waiting, min(jobs, len(waiting)), stop)
 
 
 @dataclass
@@ -55,8 +54,8 @@ class _Worker:
 
 
 class _Pool:
-    def __init__(self, workplace: Workplace, display: Display) -> None:
-        self._workplace = workplace
+    def __init__(self, setup: WorkerSetup, display: Subscriber) -> None:
+        self._setup = setup
         self._display = display
         self._outcomes = Outcomes()
         self._queue: deque[Cell] = deque()
@@ -90,7 +89,7 @@ class _Pool:
     def _start(self, number: int) -> _Worker:
         context = multiprocessing.get_context("spawn")  # a copy of a process that uses threads or a GPU may hang
         here, there = context.Pipe()
-        process = context.Process(target=_work, args=(there, self._workplace, number))
+        process = context.Process(target=_work, args=(there, self._setup, number))
         # the keyboard's interrupt is for this process, which passes it on; the other inherits that it is ignored
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
@@ -109,9 +108,8 @@ class _Pool:
         except (EOFError, OSError):
             self._replace(worker)
             return
-        if kind == "display":
-            name, arguments = content
-            getattr(self._display, name)(*arguments)
+        if kind == "event":
+            self._display(*content)
         elif kind == "error":
             raise content[0]
         else:
@@ -134,12 +132,12 @@ class _Pool:
         if cell is not None:
             self._losses[str(cell)] += 1
             if self._losses[str(cell)] < TRIES:
-                self._display.cell_lost(cell, f"{why}; another one goes on with it")
+                self._display(cell, ProcessLost(f"{why}; another one goes on with it"))
                 self._queue.appendleft(cell)
             else:
                 why += f", {TRIES} times"
-                self._workplace.store.write_failure(cell, why)
-                self._display.cell_failed(cell, why)
+                self._setup.store.write_failure(cell, why)
+                self._display(cell, CellFailed(why))
                 self._outcomes.note(cell, Outcome("failed", why))
         elif not any(self._losses.values()):
             raise ConfigError(f"--jobs: a process could not start ({why}); try --jobs 1")
@@ -147,15 +145,15 @@ class _Pool:
             self._workers.append(self._start(lost.number))
 
 
-def _work(pipe: Connection, workplace: Workplace, number: int) -> None:
+def _work(pipe: Connection, setup: WorkerSetup, number: int) -> None:
     """A worker process: the cells that come through the pipe, until none does or the other end is closed."""
 
-    def tell(name: str, arguments: tuple[Any, ...]) -> None:
-        pipe.send(("display", name, arguments))
+    def send(cell: Cell, event: Event) -> None:
+        pipe.send(("event", cell, event))
 
     threading.Thread(target=_end_with_starter, daemon=True).start()
     try:
-        with Stop(silent=True) as stop, workplace.opened(stop, tell, number) as worker:
+        with Stop(silent=True) as stop, setup.opened(stop, send, number) as worker:
             while (cell := pipe.recv()) is not None:
                 pipe.send(("outcome", worker.run(cell)))
     except (StoppedRun, EOFError, BrokenPipeError):

@@ -20,12 +20,11 @@ import torch
 
 from fewshot_km.data import Dataset, load_dataset
 from fewshot_km.errors import ConfigError, DivergenceError
-from fewshot_km.experiments.cells.run_cell import Compute, KeepsNothing, Silent, Start, run_cell
+from fewshot_km.experiments.cells.cell_task import CellTask
 from fewshot_km.experiments.cells.stopping import OUT_OF_TIME, SIGNALS, StoppedRun
-from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.orphans import ENDS_WITH_STDIN
 from fewshot_km.training.launching import LOCAL_RANK, RANK, WORLD_SIZE, launched
-from fewshot_km.training.ranks import ALONE, LostRankError, Ranks, join, leave, own_device
+from fewshot_km.training.ranks import LostRankError, Ranks, join, leave, own_device
 
 MEETING = "FEWSHOT_KM_MEETING"  # set in the processes that we start; torchrun's meet at an address of its own
 EXIT_SECONDS = 10.0  # between the end of a connection and that of its process
@@ -67,7 +66,7 @@ class Loss:
     traces: str
 
 
-class Team:
+class ProcessGroup:
     """Rank 0's view of the processes of a run; use as a context manager.
 
     `command` starts one more of them; they meet this one, then do as it says until it leaves. Processes that torchrun
@@ -81,11 +80,12 @@ class Team:
         self._command = [sys.executable, "-m", "fewshot_km", *command]
         self._others: list[subprocess.Popen[bytes]] = []
         self._folder: Path | None = None
-        self.ranks: Ranks = ALONE
+        self.ranks = Ranks(device=device)
 
-    def __enter__(self) -> "Team":
+    def __enter__(self) -> "ProcessGroup":
         if launched():
-            self.ranks = join(int(os.environ[RANK]), int(os.environ[WORLD_SIZE]), self._device)
+            device = own_device(self._device, int(os.environ.get(LOCAL_RANK, 0)))
+            self.ranks = join(int(os.environ[RANK]), int(os.environ[WORLD_SIZE]), device)
         elif self._size > 1:
             try:
                 self._start()
@@ -97,15 +97,9 @@ class Team:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    @property
-    def device(self) -> torch.device:
-        """Rank 0's own device."""
-        return own_device(self._device, 0) if self.ranks.size > 1 else self._device
-
-    def tell(self, config: CellConfig, compute: Compute, start: Start | None) -> None:
+    def tell(self, task: CellTask) -> None:
         """Let the others run the same cell."""
-        how = {name: getattr(compute, name) for name in ("backend", "tuned", "task_chunk", "tf32")}
-        self.ranks.from_first((config.model_dump(mode="json"), how, start))
+        self.ranks.from_first(task)
 
     def dismiss(self) -> None:
         """Let the others leave."""
@@ -231,15 +225,14 @@ def follow(data_root: Path, device: torch.device) -> None:
         if meeting.startswith("file://"):
             Path(unquote(urlsplit(meeting).path)).with_name(f"ready{rank}").touch()
         ranks = join(rank, size, device, meeting)
-        while (message := ranks.from_first()) is not None:
-            settings, how, start = message
-            config = CellConfig.model_validate(settings)
-            key = str(config.task.dataset)
+        while (task := ranks.from_first()) is not None:
+            wanted = task.config.task.dataset
+            key = str(wanted)
             if key not in datasets:
                 with contextlib.redirect_stderr(io.StringIO()):  # rank 0 has said what was found
-                    datasets[key] = load_dataset(config.task.dataset.name, data_root, config.task.dataset.options)
+                    datasets[key] = load_dataset(wanted.name, data_root, wanted.options)
             with contextlib.suppress(DivergenceError):  # of the loss of all ranks: rank 0 raises it, too
-                run_cell(config, datasets[key], Compute(device, ranks, **how), Silent(), KeepsNothing(), start)
+                task.run(datasets[key], ranks)
     except LostRankError:
         pass  # rank 0 has left, or will say who else was lost
     finally:

@@ -12,11 +12,11 @@ from queue import Empty
 from typing import Any
 
 from fewshot_km.errors import ConfigError, FewshotError, describe_error
-from fewshot_km.experiments.cells.cell_events import Display
 from fewshot_km.experiments.cells.cell_worker import TRIES, Outcome
 from fewshot_km.experiments.cells.stopping import Stop, StoppedRun
+from fewshot_km.experiments.events.event import CellFailed, Event, Subscriber
 from fewshot_km.experiments.runners.run_grid import Outcomes
-from fewshot_km.experiments.runners.worker_setup import Workplace, run_alone
+from fewshot_km.experiments.runners.worker_setup import WorkerSetup, run_one_cell
 from fewshot_km.experiments.settings.grid import Cell
 
 CONNECT_SECONDS = 10.0  # for a cluster's head to answer
@@ -24,9 +24,9 @@ CONNECT_SECONDS = 10.0  # for a cluster's head to answer
 
 def run_on_ray(
     waiting: Sequence[Cell],
-    workplace: Workplace,
+    setup: WorkerSetup,
     stop: Stop,
-    display: Display,
+    display: Subscriber,
     *,
     address: str | None,
     cpus: float,
@@ -53,7 +53,7 @@ def run_on_ray(
         _check_fits(ray.cluster_resources(), {"CPU": cpus, "GPU": gpus})  # type: ignore[no-untyped-call]
         queue = Queue(actor_options={"num_cpus": 0})
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES - 1)(_run)
-        running = {remote.remote(workplace, cell, queue): cell for cell in waiting}
+        running = {remote.remote(setup, cell, queue): cell for cell in waiting}
         outcomes = Outcomes()
         while running:
             stop.check()
@@ -65,8 +65,8 @@ def run_on_ray(
                     outcomes.note(cell, ray.get(ref))
                 except WorkerCrashedError:
                     why = f"its process was lost, {TRIES} times"
-                    workplace.store.write_failure(cell, why)
-                    display.cell_failed(cell, why)
+                    setup.store.write_failure(cell, why)
+                    display(cell, CellFailed(why))
                     outcomes.note(cell, Outcome("failed", why))
                 except RayTaskError as error:
                     raise error.cause if isinstance(error.cause, FewshotError | OSError) else error from None
@@ -87,18 +87,17 @@ def _check_reachable(address: str | None) -> None:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
-def _run(workplace: Workplace, cell: Cell, queue: Any) -> Outcome:
-    def tell(name: str, arguments: tuple[Any, ...]) -> None:
-        queue.put((name, arguments))
+def _run(setup: WorkerSetup, cell: Cell, queue: Any) -> Outcome:
+    def send(cell: Cell, event: Event) -> None:
+        queue.put((cell, event))
 
-    return run_alone(workplace, cell, tell)
+    return run_one_cell(setup, cell, send)
 
 
-def _show(queue: Any, display: Display) -> None:
+def _show(queue: Any, display: Subscriber) -> None:
     with suppress(Empty):
         while True:
-            name, arguments = queue.get(block=False)
-            getattr(display, name)(*arguments)
+            display(*queue.get(block=False))
 
 
 def _check_fits(there: dict[str, float], wanted: dict[str, float]) -> None:

@@ -43,7 +43,7 @@ def run_grid(grid: Grid, waiting: Sequence[Cell], worker: CellWorker) -> Outcome
     for cell in waiting:
         outcomes.note(cell, worker.run(cell))
         worker.stop.check()
-    worker.team.dismiss()
+    worker.group.dismiss()
     return outcomes
 
 
@@ -52,7 +52,7 @@ def check_cells(grid: Grid, waiting: Sequence[Cell], worker: CellWorker, *, is_h
 
     `is_here`: whether they will run on this machine, whose memory bounds their numbers.
     """
-    memory = memory_here(worker.team.device) if is_here else Memory()
+    memory = memory_here(worker.group.ranks.device) if is_here else Memory()
     datasets = {str(cell.config.task.dataset): worker.dataset(cell.config.task.dataset) for cell in waiting}
     _check_same_data(grid, datasets, worker.store)
     for cell in {(cell.task, cell.learner): cell for cell in waiting}.values():

@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 from fewshot_km.errors import ConfigError, describe_error
-from fewshot_km.experiments.cells.cell_events import Display
 from fewshot_km.experiments.cells.cell_worker import Outcome
 from fewshot_km.experiments.cells.stopping import Stop
+from fewshot_km.experiments.events.event import CellFailed, CellFinished, Subscriber, Warned
 from fewshot_km.experiments.runners.run_grid import Outcomes
-from fewshot_km.experiments.runners.worker_setup import Workplace, run_alone
+from fewshot_km.experiments.runners.worker_setup import WorkerSetup, run_one_cell
 from fewshot_km.experiments.settings.grid import Cell
 
 LOOK_SECONDS = 5.0  # between looks at the jobs: a login node is shared
@@ -22,22 +22,22 @@ LOOK_SECONDS = 5.0  # between looks at the jobs: a login node is shared
 class CellJob:
     """What a job runs; submitit asks it what to queue again when the job's time is up or it is preempted."""
 
-    def __call__(self, workplace: Workplace, cell: Cell) -> Outcome:
+    def __call__(self, setup: WorkerSetup, cell: Cell) -> Outcome:
         """Run the cell."""
-        return run_alone(workplace, cell)
+        return run_one_cell(setup, cell)
 
-    def checkpoint(self, workplace: Workplace, cell: Cell) -> Any:
+    def checkpoint(self, setup: WorkerSetup, cell: Cell) -> Any:
         """The same again: it goes on from the cell's own checkpoint."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self, workplace, cell)
+        return submitit.helpers.DelayedSubmission(self, setup, cell)
 
 
 def run_on_slurm(
     waiting: Sequence[Cell],
-    workplace: Workplace,
+    setup: WorkerSetup,
     stop: Stop,
-    display: Display,
+    display: Subscriber,
     *,
     cluster: str,
     parameters: Mapping[str, Any],
@@ -55,14 +55,14 @@ def run_on_slurm(
     except ImportError as error:
         raise ConfigError("--runner slurm: submitit is not installed: pip install 'fewshot_km[slurm]'") from error
     try:
-        executor = submitit.AutoExecutor(workplace.store.folder / "jobs", cluster=cluster)
-        executor.update_parameters(name=f"fewshot-km-{workplace.store.folder.name}", **parameters)
+        executor = submitit.AutoExecutor(setup.store.folder / "jobs", cluster=cluster)
+        executor.update_parameters(name=f"fewshot-km-{setup.store.folder.name}", **parameters)
         with executor.batch():
-            jobs = [(executor.submit(CellJob(), workplace, cell), cell) for cell in waiting]
+            jobs = [(executor.submit(CellJob(), setup, cell), cell) for cell in waiting]
     except (RuntimeError, NameError, TypeError, ValueError, AssertionError, FailedJobError) as error:
         raise ConfigError(f"--runner slurm: the jobs cannot be queued: {describe_error(error)}") from error
     for job, cell in jobs:
-        display.warned(cell, f"queued as job {job.job_id}")
+        display(cell, Warned(f"queued as job {job.job_id}"))
     outcomes = Outcomes()
     while jobs:
         stop.check()
@@ -75,12 +75,12 @@ def run_on_slurm(
             except (FailedJobError, UncompletedJobError) as error:
                 lines = [line for line in str(error).splitlines() if line.strip()]
                 outcome = Outcome("failed", f"job {job.job_id}: {lines[-1] if lines else 'ended without a result'}")
-                workplace.store.write_failure(cell, outcome.text, str(error))
+                setup.store.write_failure(cell, outcome.text, str(error))
             outcomes.note(cell, outcome)
             if outcome.kind == "failed":
-                display.cell_failed(cell, outcome.text)
+                display(cell, CellFailed(outcome.text))
             elif outcome.kind == "done":
-                display.cell_finished(cell, workplace.store.read(cell).record["results"])
+                display(cell, CellFinished(setup.store.read(cell).record["results"]))
         if jobs:
             time.sleep(look_seconds)
     return outcomes

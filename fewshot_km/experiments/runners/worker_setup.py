@@ -1,33 +1,30 @@
 """What a process other than the user's own needs to run cells: in a pool on this machine, or on a cluster."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fewshot_km.experiments.cells.cell_worker import CellWorker, Outcome
 from fewshot_km.experiments.cells.stopping import Stop
-from fewshot_km.experiments.runners.process_group import Team, choose_devices
+from fewshot_km.experiments.events.event import Event, Subscriber
+from fewshot_km.experiments.runners.process_group import ProcessGroup, choose_devices
 from fewshot_km.experiments.settings.grid import Cell
-from fewshot_km.experiments.settings.run_settings import Way
+from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.plugins.loading import load_entry_points, load_plugins
 from fewshot_km.training.devices import choose_device
-from fewshot_km.training.history import Progress
+from fewshot_km.training.history import IterationDone
 from fewshot_km.training.ranks import own_device
 
 TELL_SECONDS = 0.2  # between reports of iterations; nobody reads faster
 
-Tell = Callable[[str, tuple[Any, ...]], None]
-"""Hears the name and the arguments of a display's method."""
-
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkerSetup:
     """All that a process needs to run cells of a grid.
 
     store       the results
@@ -48,38 +45,37 @@ class Workplace:
     threads: int
     most_tasks: int
     command: tuple[str, ...]
-    way: Way
+    settings: RunSettings
 
     @contextmanager
-    def opened(self, stop: Stop, tell: Tell, number: int = 0) -> Iterator[CellWorker]:
-        """A worker for this process, the `number`-th on its machine, whose display is told elsewhere."""
+    def opened(self, stop: Stop, subscriber: Subscriber, number: int = 0) -> Iterator[CellWorker]:
+        """A worker for this process, the `number`-th on its machine, whose events are heard elsewhere."""
         torch.set_num_threads(self.threads)
         load_entry_points()
         load_plugins(self.plugins)
         device = own_device(choose_device(self.device), number)
-        display: Any = _ToldDisplay(tell)
-        with Team(choose_devices(self.devices, device, self.most_tasks), device, self.command) as team:
-            yield CellWorker(self.store, self.data_root, team, stop, display, self.way, says_data=False)
+        with ProcessGroup(choose_devices(self.devices, device, self.most_tasks), device, self.command) as group:
+            yield CellWorker(
+                self.store, self.data_root, group, stop, _some_a_second(subscriber), self.settings, says_data=False
+            )
 
 
-def run_alone(workplace: Workplace, cell: Cell, tell: Tell = lambda *_: None) -> Outcome:
+def run_one_cell(setup: WorkerSetup, cell: Cell, subscriber: Subscriber = lambda *_: None) -> Outcome:
     """One cell in a process that a cluster has started, and may end at any time."""
-    with workplace.opened(Stop(), tell) as worker:
+    with setup.opened(Stop(), subscriber) as worker:
         return worker.run(cell)
 
 
-class _ToldDisplay:
-    """A display that passes on what it hears, of iterations some a second."""
+def _some_a_second(subscriber: Subscriber) -> Subscriber:
+    """Pass on all events but most iterations."""
+    last = -TELL_SECONDS
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self._last = -TELL_SECONDS
+    def hear(cell: Cell, event: Event) -> None:
+        nonlocal last
+        if isinstance(event, IterationDone) and event.iteration < cell.config.outer.iterations:
+            if time.monotonic() - last < TELL_SECONDS:
+                return
+            last = time.monotonic()
+        subscriber(cell, event)
 
-    def trained(self, cell: Cell, progress: Progress) -> None:
-        """An iteration of meta-training is done."""
-        if time.monotonic() - self._last >= TELL_SECONDS or progress.iteration == cell.config.outer.iterations:
-            self._last = time.monotonic()
-            self._tell("trained", (cell, progress))
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: self._tell(name, arguments)
+    return hear

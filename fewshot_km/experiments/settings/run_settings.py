@@ -6,7 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from fewshot_km.accel.backend_names import AUTO
-from fewshot_km.experiments.store.unfinished import PERIOD_SECONDS
+
+PERIOD_SECONDS = 60.0  # between checkpoints: little to lose, and writing takes some hundredths of a second
 
 
 class Runner(StrEnum):
@@ -19,7 +20,7 @@ class Runner(StrEnum):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where cells run, and what each of them gets there if that is a cluster.
+    """Where cells run, and what each gets on a cluster.
 
     address  of a Ray cluster; None: one of this machine's own
     slurm    parameters of submitit's executor
@@ -33,17 +34,19 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How cells are run, which is not part of what they are.
+class RunSettings:
+    """How cells are run: it decides about time and rounding, never about what is computed.
 
-    backend, task_chunk, tf32  see `Compute`
+    backend             for training and testing; AUTO: what `tune` found, or a fixed rule
+    task_chunk          tasks at once on each rank; None: what memory allows
+    tf32                see `allow_tf32`
     checkpoint_seconds  between checkpoints
     retry_failed        whether cells that failed are tried again
     """
 
-    backend: str = AUTO
+    backend: str = AUTO  # the same bytes today and tomorrow, as no clock decides
     task_chunk: int | None = None
-    tf32: bool = False
+    tf32: bool = False  # 10 bits of a product's factors instead of 23: only who asks for it
     checkpoint_seconds: float = PERIOD_SECONDS
     tensorboard: bool = False
     retry_failed: bool = False  # what failed would mostly fail again
@@ -65,5 +68,5 @@ class RunOptions:
     quiet: bool = False
     json: bool = False
     plugins: Sequence[Path] = ()
-    way: Way = field(default_factory=Way)
+    run: RunSettings = field(default_factory=RunSettings)
     cluster: Cluster = field(default_factory=Cluster)

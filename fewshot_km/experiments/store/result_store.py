@@ -18,29 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from fewshot_km.data.storage import describe_os_error, write_bytes, write_text
 from fewshot_km.errors import ConfigError, DataError
 from fewshot_km.experiments.settings.grid import Cell
-from fewshot_km.experiments.store.csv_files import episodes_csv, history_csv
-from fewshot_km.experiments.store.probe_file import Analysis
 from fewshot_km.experiments.store.record import RECORD, config_digest_in, read_failure, read_record
-from fewshot_km.experiments.store.stored_cell import (
-    ANALYSIS,
-    EPISODES,
-    HISTORY,
-    WEIGHTS,
-    StoredCell,
-    read_folder,
-    read_weights,
-)
+from fewshot_km.experiments.store.stored_cell import StoredCell, read_folder, read_weights
 from fewshot_km.experiments.store.unfinished import UnfinishedCell
 
 if TYPE_CHECKING:
     from fewshot_km.learners import Params
-    from fewshot_km.training.outer_loop import MetaTraining
 
 State = Literal["done", "failed", "to do"]
 
@@ -93,24 +79,14 @@ class ResultStore:
         self,
         cell: Cell,
         record: Mapping[str, Any],
-        training: "MetaTraining",
-        accuracies: npt.NDArray[np.float64],
-        analysis: Analysis | None = None,
+        files: Mapping[str, bytes],
     ) -> None:
         """Store a finished cell in one move; results of other settings are kept beside it, under their digest."""
-        from safetensors.torch import save  # torch, which what is left here does without
-
         final = self.cell_folder(cell)
         final.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
         try:
             part.chmod(0o755)
-            files = {
-                EPISODES: episodes_csv(accuracies).encode(),
-                HISTORY: history_csv(training.history).encode(),
-                WEIGHTS: save({k: v.contiguous() for k, v in training.meta.items()}),
-                **({} if analysis is None else {ANALYSIS: analysis.to_json().encode()}),
-            }
             for name, content in files.items():
                 write_bytes(part / name, content)
             digests = {name: _sha256(content) for name, content in files.items()}
@@ -122,16 +98,18 @@ class ResultStore:
             shutil.rmtree(part, ignore_errors=True)
         self.failure_file(cell).unlink(missing_ok=True)
 
-    def amend(self, cell: Cell, record: Mapping[str, Any], analysis: Analysis) -> None:
-        """Give a finished cell an analysis, and a record that knows of it.
+    def amend(self, cell: Cell, record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Give a finished cell more files, and a record that knows of them.
 
-        Killed between two of these steps, the cell has no analysis, which is what it had before.
+        Killed between two of these steps, the cell lacks a file, as it did before.
         """
-        folder, content = self._folder(cell), analysis.to_json().encode()
-        files = {**record.get("files", {}), ANALYSIS: _sha256(content)}
-        (folder / ANALYSIS).unlink(missing_ok=True)
-        write_text(folder / RECORD, _to_json({**record, "files": files}))
-        write_bytes(folder / ANALYSIS, content)
+        folder = self._folder(cell)
+        digests = {**record.get("files", {}), **{name: _sha256(content) for name, content in files.items()}}
+        for name in files:
+            (folder / name).unlink(missing_ok=True)
+        write_text(folder / RECORD, _to_json({**record, "files": digests}))
+        for name, content in files.items():
+            write_bytes(folder / name, content)
 
     def weights(self, cell: Cell) -> "Params":
         """The meta-parameters of a finished cell; raises DataError where they are gone, or not as they were written."""

@@ -4,7 +4,7 @@ seed<k>.unfinished-<digest of its settings>/ beside the results of finished cell
 
 claim                   a lock, which ends with its process however that ends
 owner.json              who holds it: host, process, since when; left behind by a process that ended without a word
-checkpoint.safetensors  the state of meta-training; previous.safetensors, the one before
+checkpoint.safetensors  the cell's state; previous.safetensors, the one before
 history.csv             meta-training so far
 """
 
@@ -23,20 +23,18 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from fewshot_km.data.storage import read_text_bounded, write_text
 from fewshot_km.errors import ConfigError, DataError
-from fewshot_km.experiments.cells.stopping import Stop, StoppedRun
 from fewshot_km.experiments.store.csv_files import history_csv
 from fewshot_km.experiments.store.record import MOST_BYTES
 from fewshot_km.text import parse_json
-from fewshot_km.training.checkpoint_header import DamagedCheckpointError, Reached, read_reached
+from fewshot_km.training.checkpoint import DamagedCheckpointError, load_checkpoint, read_facts, save_checkpoint
+from fewshot_km.training.history import HistoryRow, Reached
 
 if TYPE_CHECKING:
-    from fewshot_km.training.history import HistoryRow
-    from fewshot_km.training.outer_loop import TrainingState
+    from fewshot_km.learners import Params
 
 CLAIM, OWNER = "claim", "owner.json"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 ATTEMPTS = 10  # to lock a folder that others remove
-PERIOD_SECONDS = 60.0  # a minute's work is little to lose, and writing takes some hundredths of a second
 
 
 class UnfinishedCell:
@@ -87,13 +85,11 @@ class UnfinishedCell:
         except (DataError, ValueError, KeyError, TypeError):
             return "another process"
 
-    def load(self, warn: Callable[[str], None]) -> "tuple[TrainingState, dict[str, Any]] | None":
-        """The last state that was kept, and how it came about; None where there is none.
+    def load(self, warn: Callable[[str], None]) -> "tuple[Params, dict[str, Any]] | None":
+        """The tensors and facts that were kept last; None where there are none.
 
         A damaged checkpoint falls back to the one before, and `warn` hears of it.
         """
-        from fewshot_km.training.checkpoint import load_checkpoint  # torch
-
         for name in (CHECKPOINT, PREVIOUS):
             try:
                 return load_checkpoint(self.folder / name)
@@ -105,25 +101,23 @@ class UnfinishedCell:
                 warn(f"{name} is damaged ({error}; kept as {kept.name}): going on with the one before, if any")
         return None
 
-    def save(self, state: "TrainingState", how: Mapping[str, Any]) -> None:
+    def save(self, tensors: "Params", facts: Mapping[str, Any]) -> None:
         """Keep a state; the one kept before becomes the previous one. Raises OSError where it cannot be written."""
-        from fewshot_km.training.checkpoint import save_checkpoint  # torch
-
         new = self.folder / "next.safetensors"
-        save_checkpoint(new, state, how)
+        save_checkpoint(new, tensors, facts)
         with suppress(FileNotFoundError):
             (self.folder / CHECKPOINT).replace(self.folder / PREVIOUS)
         new.replace(self.folder / CHECKPOINT)
 
-    def write_history(self, rows: Sequence["HistoryRow"]) -> None:
+    def write_history(self, rows: Sequence[HistoryRow]) -> None:
         """Let the training be watched while it runs."""
         write_text(self.folder / "history.csv", history_csv(rows))
 
     def look(self) -> Reached | None:
-        """How far the last state that was kept has come; tensors are not looked at, and there is no word on damage."""
+        """How far the last state that was kept has come; its tensors are not read, and damage is not told."""
         for name in (CHECKPOINT, PREVIOUS):
-            with suppress(FileNotFoundError, DamagedCheckpointError):
-                return read_reached(self.folder / name)
+            with suppress(FileNotFoundError, DamagedCheckpointError, KeyError, TypeError):
+                return Reached(**read_facts(self.folder / name)["reached"])
         return None
 
     def is_claimed(self) -> bool:
@@ -148,53 +142,6 @@ class UnfinishedCell:
             with self.claim() as is_mine:
                 if is_mine:
                     self.remove()
-
-
-class Checkpoints:
-    """Keeps the state of a training every so many seconds, and when the run is to end: a Keeper.
-
-    `facts`, such as which data it is trained on, are kept with each state.
-    """
-
-    def __init__(self, unfinished: UnfinishedCell, stop: Stop, period_seconds: float, facts: Mapping[str, Any]) -> None:
-        self._unfinished = unfinished
-        self._facts = facts
-        self._stop = stop
-        self._period = period_seconds
-        self._last = -float("inf")  # the first state is kept at once: with it, how the cell is run
-        self._state: Callable[[], TrainingState] | None = None
-        self._how: Callable[[], Mapping[str, Any]] = dict
-
-    @contextmanager
-    def keeping(self, how: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-        """Signals wait for pauses and checks. `how` is asked each time: the tasks at once change where memory ends."""
-        self._how = how
-        with self._stop.asking():
-            try:
-                yield
-            except StoppedRun:
-                self.save()
-                raise
-
-    def pause(self, state: "Callable[[], TrainingState]") -> None:
-        """Keep the state, if it is time to; raises StoppedRun."""
-        self._state = state
-        if time.monotonic() - self._last >= self._period:
-            self.save()
-        self._stop.check()
-
-    def check(self) -> None:
-        """Raise StoppedRun where the run is to end."""
-        self._stop.check()
-
-    def save(self) -> None:
-        """Keep the state of the last pause, unless it is not finite, which no training comes back from."""
-        if self._state is None:
-            return
-        state = self._state()
-        if all(bool(value.isfinite().all()) for value in state.meta.values()):
-            self._unfinished.save(state, {**self._how(), **self._facts})
-        self._last = time.monotonic()
 
 
 def now() -> str:

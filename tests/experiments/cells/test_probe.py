@@ -10,14 +10,18 @@ import torch
 
 from fewshot_km.data import Dataset, load_dataset
 from fewshot_km.errors import DataError, DivergenceError
-from fewshot_km.experiments.cells.parts import Streams, make_learner, make_streams
+from fewshot_km.experiments.cells.cell_state import CellState
+from fewshot_km.experiments.cells.cell_task import CellTask
+from fewshot_km.experiments.cells.parts import Parts, Streams, make_learner, make_streams
 from fewshot_km.experiments.cells.probe import adaptation_seconds, analyse, steps_asked
-from fewshot_km.experiments.cells.run_cell import CellResult, Compute, KeepsNothing, Silent, run_cell
 from fewshot_km.experiments.settings.cell_settings import CellConfig
+from fewshot_km.experiments.settings.run_settings import RunSettings
+from fewshot_km.experiments.store.csv_files import read_episodes
 from fewshot_km.experiments.store.probe_file import Analysis
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.learners import Params
 from fewshot_km.training.engine import Engine
+from fewshot_km.training.ranks import ALONE
 from tests.support.made_up_results import SMALL_GRID, small_grid, store_result, without_digests
 
 CPU = torch.device("cpu")
@@ -39,9 +43,21 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CellConfig]:
 
 
 @pytest.fixture(scope="module")
-def results(glyphs: Dataset, configs: dict[str, CellConfig]) -> dict[str, CellResult]:
-    compute = Compute(CPU, backend="plain")
-    return {name: run_cell(config, glyphs, compute, Silent(), KeepsNothing()) for name, config in configs.items()}
+def results(glyphs: Dataset, configs: dict[str, CellConfig]) -> dict[str, CellState]:
+    settings = RunSettings(backend="plain")
+    return {name: CellTask(config, settings).run(glyphs, ALONE) for name, config in configs.items()}
+
+
+def analysis_of(result: CellState) -> Analysis:
+    return Analysis.from_json(result.files["analysis.json"].decode())
+
+
+def accuracies_of(result: CellState) -> np.ndarray:
+    return read_episodes(result.files["test_episodes.csv"].decode())
+
+
+def parts(config: CellConfig, learner: Any, streams: Streams, check: Any = lambda *_: None) -> Parts:
+    return Parts(config, Engine(learner), streams, {}, check=check)
 
 
 def by_hand(learner: Any, meta: Params, sampler: Any, index: int, steps: int) -> tuple[Params, torch.Tensor, float]:
@@ -55,15 +71,15 @@ def by_hand(learner: Any, meta: Params, sampler: Any, index: int, steps: int) ->
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_it_agrees_with_validation_test_and_the_learner_by_hand(
-    name: str, glyphs: Dataset, configs: dict[str, CellConfig], results: dict[str, CellResult]
+    name: str, glyphs: Dataset, configs: dict[str, CellConfig], results: dict[str, CellState]
 ) -> None:
     config, result = configs[name], results[name]
-    analysis, meta = result.analysis, result.training.meta
+    analysis, meta = analysis_of(result), result.weights
     learner, streams = make_learner(config, glyphs), make_streams(config, glyphs, CPU)
 
     curve = {found.steps: found for found in analysis.inner_steps}
     assert list(curve) == [0, 1, 2, 3, 4, 5]  # twice the 3 of the test is 6; 4 are those of training
-    assert curve[3].mean == pytest.approx(result.training.best_val_accuracy)  # what chose these weights
+    assert curve[3].mean == pytest.approx(result.results["best_val_accuracy"])  # what chose these weights
     for steps, found in curve.items():
         right = [by_hand(learner, meta, streams.validation, e, steps)[2] for e in range(config.validation.episodes)]
         assert found.accuracies == pytest.approx(right)
@@ -74,36 +90,36 @@ def test_it_agrees_with_validation_test_and_the_learner_by_hand(
         _, answered, right_part = by_hand(learner, meta, streams.test, e, 3)
         order = streams.test.orders([e])[1][0].tolist()
         assert [labels[place] for place in order] == answered.tolist()  # kept by label, answered in random order
-        assert right_part == pytest.approx(result.accuracies[e])
+        assert right_part == pytest.approx(accuracies_of(result)[e])
 
     # 142 test classes of 20 images hold 3 groups of 6; 85 episodes of 5 classes each
     assert analysis.open_available == len(analysis.open_accuracies) == 142 * 3 // 5
     for e in (0, 1, 84):
         assert analysis.open_accuracies[e] == pytest.approx(by_hand(learner, meta, streams.open, e, 3)[2])
-    assert 0 < result.summary["adaptation_seconds"] < 10
+    assert 0 < result.results["adaptation_seconds"] < 10
 
 
 def test_there_are_no_more_open_episodes_than_closed_ones(
-    glyphs: Dataset, configs: dict[str, CellConfig], results: dict[str, CellResult]
+    glyphs: Dataset, configs: dict[str, CellConfig], results: dict[str, CellState]
 ) -> None:
     config = configs["anil"]
     few = config.model_copy(update={"test": config.test.model_copy(update={"episodes": 4})})
-    engine = Engine(make_learner(few, glyphs))
-    analysis = analyse(few, engine, results["anil"].training.meta, make_streams(few, glyphs, CPU))
-    whole = results["anil"].analysis
+    few_parts = parts(few, make_learner(few, glyphs), make_streams(few, glyphs, CPU))
+    analysis = analyse(few_parts, results["anil"].weights)
+    whole = analysis_of(results["anil"])
     assert (analysis.open_available, analysis.open_accuracies) == (85, whole.open_accuracies[:4])
     assert analysis.examples == whole.examples[:4]
 
 
 def test_kernels_are_those_before_and_after_adapting(
-    glyphs: Dataset, configs: dict[str, CellConfig], results: dict[str, CellResult]
+    glyphs: Dataset, configs: dict[str, CellConfig], results: dict[str, CellState]
 ) -> None:
     for name in LEARNERS:
-        config, meta = configs[name], results[name].training.meta
+        config, meta = configs[name], results[name].weights
         learner = make_learner(config, glyphs)
         delta, _, _ = by_hand(learner, meta, make_streams(config, glyphs, CPU).test, 0, 3)
         kept = "parametrizations.weight.original" if name == "km-maml" else "weight"
-        kernels = {found.layer: found for found in results[name].analysis.kernels}
+        kernels = {found.layer: found for found in analysis_of(results[name]).kernels}
         assert list(kernels) == [f"backbone.blocks.{n}.conv" for n in range(4)]
         for layer, found in kernels.items():
             weight = meta[f"{layer}.{kept}"][:16, 0].reshape(-1, 9)
@@ -153,7 +169,7 @@ def asked(glyphs: Dataset, configs: dict[str, CellConfig]) -> Asked:
 def test_a_learner_without_a_network_that_takes_no_less_than_a_step(asked: Asked) -> None:
     config, streams = asked
     learner = NearestMean()
-    analysis = analyse(config, Engine(learner), learner.init(0), streams)
+    analysis = analyse(parts(config, learner, streams), learner.init(0))
     assert analysis.kernels == ()
     assert [found.steps for found in analysis.inner_steps] == [1, 2, 3, 4, 5]
     assert set(learner.steps) == {0, 1, 2, 3, 4, 5}
@@ -163,7 +179,7 @@ def test_a_learner_without_a_network_that_takes_no_less_than_a_step(asked: Asked
 def test_what_is_not_finite_is_no_answer(asked: Asked) -> None:
     config, streams = asked
     with pytest.raises(DivergenceError, match="logits are not finite in 85 of 85 episodes"):
-        analyse(config, Engine(NearestMean()), {"scale": torch.tensor([torch.nan])}, streams)
+        analyse(parts(config, NearestMean(), streams), {"scale": torch.tensor([torch.nan])})
 
 
 class Overflowing(NearestMean):
@@ -181,14 +197,14 @@ def test_more_steps_than_a_learner_bears_cost_points_of_the_curve_alone(asked: A
     """1e38 is the largest float32: three steps of the test are borne, five are not."""
     config, streams = asked
     learner = Overflowing()
-    curve = analyse(config, Engine(learner), learner.init(0), streams).inner_steps
+    curve = analyse(parts(config, learner, streams), learner.init(0)).inner_steps
     assert [found.steps for found in curve] == [1, 2, 3]
 
 
 def test_the_time_of_one_task_is_a_median_after_warming_up(asked: Asked) -> None:
     config, streams = asked
     learner = NearestMean([0.3, 0.3, *([0.02] * 9), 0.3])
-    assert 0.02 <= adaptation_seconds(config, Engine(learner), learner.init(0), streams) < 0.2
+    assert 0.02 <= adaptation_seconds(parts(config, learner, streams), learner.init(0)) < 0.2
     assert learner.steps == [3] * 12
 
 
@@ -196,12 +212,12 @@ def test_it_can_be_stopped_between_batches(asked: Asked) -> None:
     config, streams = asked
     learner = NearestMean()
 
-    def check() -> None:
+    def check(*_: object) -> None:
         raise InterruptedError
 
     for ask in (analyse, adaptation_seconds):
         with pytest.raises(InterruptedError):
-            ask(config, Engine(learner), learner.init(0), streams, check)
+            ask(parts(config, learner, streams, check), learner.init(0))
     assert len(learner.steps) < 20
 
 
@@ -216,12 +232,12 @@ def test_steps_that_are_asked_for(configs: dict[str, CellConfig]) -> None:
     assert steps(50, 7) == [0, 1, 2, 3, 5, 7, 10, 50]
 
 
-def test_it_is_stored_and_read_back(tmp_path: Path, results: dict[str, CellResult]) -> None:
+def test_it_is_stored_and_read_back(tmp_path: Path, results: dict[str, CellState]) -> None:
     result = results["km-maml"]
     cell = small_grid(tmp_path, TEXT.replace("episodes = 5", "episodes = 90")).cells[2]
     store = ResultStore(tmp_path / "results", "small")
-    store_result(store, cell, result.accuracies, analysis=result.analysis)
-    assert store.read(cell).analysis == result.analysis
+    store_result(store, cell, accuracies_of(result), analysis=analysis_of(result))
+    assert store.read(cell).analysis == analysis_of(result)
     without_digests(store.cell_folder(cell))  # which would tell all that follows from what was written
     file = store.cell_folder(cell) / "analysis.json"
     text = file.read_text()

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.experiments.runners.process_group import Team, choose_devices
+from fewshot_km.experiments.runners.process_group import ProcessGroup, choose_devices
 from fewshot_km.experiments.settings.grid import load_grid
 from fewshot_km.experiments.store.result_store import ResultStore
 from tests.experiments.test_survival import kept, until
@@ -271,6 +271,6 @@ def test_torchrun_and_other_ways_of_running_cells_are_one_error(tmp_path: Path, 
 def test_a_process_that_cannot_start_is_an_error_not_a_wait() -> None:
     with (
         pytest.raises(ConfigError, match=r"--devices 2: a process could not start \(rank 1: error: .*no-such-file.*\)"),
-        Team(2, torch.device("cpu"), ["run", "quickstart", "--plugin=no-such-file.py"]),
+        ProcessGroup(2, torch.device("cpu"), ["run", "quickstart", "--plugin=no-such-file.py"]),
     ):
         pass

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from fewshot_km.errors import DataError, FewshotError
-from fewshot_km.experiments.runners.run_plan import make_agenda
+from fewshot_km.experiments.runners.run_plan import make_run_plan
 from fewshot_km.experiments.settings.grid import Grid
 from fewshot_km.experiments.settings.run_settings import RunOptions
 from fewshot_km.experiments.store.probe_file import Analysis, LayerKernels, StepAccuracies
@@ -49,7 +49,7 @@ class Folder:
             (self.cell / name).write_bytes(content)
 
     def commands(self) -> list[tuple[object, ...]]:
-        """All that reads records and needs no data; `run` does by `make_agenda`."""
+        """All that reads records and needs no data; `run` does by `make_run_plan`."""
         grid, results = self.root / "small.toml", f"--results={self.store.folder.parent}"
         report = ("report", grid, results)
         return [
@@ -63,10 +63,10 @@ class Folder:
             ("clean", grid, results, "--older-results"),
         ]
 
-    def make_agenda(self) -> None:
+    def make_run_plan(self) -> None:
         """As `run` does before anything else."""
         with suppress(FewshotError):
-            make_agenda(str(self.root / "small.toml"), RunOptions(results=self.store.folder.parent))
+            make_run_plan(str(self.root / "small.toml"), RunOptions(results=self.store.folder.parent))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_every_command_ends_well_on_any_record(whole: Folder, data: some.DataObj
         changed = data.draw(mistaken_bytes(content))
     (whole.cell / name).write_bytes(changed)
     check_end(invoked(*data.draw(some.sampled_from(whole.commands()))))
-    whole.make_agenda()
+    whole.make_run_plan()
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -178,7 +178,7 @@ def test_every_command_ends_well_on_any_failure(folder: Folder, data: some.DataO
         folder.store.write_failure(cell, "the loss became nan")
         failure.write_bytes(data.draw(mistaken_json(failure.read_text())).encode("utf-8", "surrogatepass"))
         check_end(invoked(*data.draw(some.sampled_from(folder.commands()))))
-        folder.make_agenda()
+        folder.make_run_plan()
     finally:
         failure.unlink()
         folder.restore()

@@ -167,7 +167,7 @@ def test_a_later_analysis_keeps_the_digests_right(cells: tuple[ResultStore, Cell
     results, first, _ = cells
     before = results.read(first).record
     later = Analysis(4, (0.5, 0.7, 0.9, 0.9), (), ((0, 1),), ())
-    results.amend(first, {**before, "test_episodes_digest": "e"}, later)
+    results.amend(first, {**before, "test_episodes_digest": "e"}, {"analysis.json": later.to_json().encode()})
     stored = results.read(first)
     assert (stored.analysis, stored.record["test_episodes_digest"]) == (later, "e")
     content = (results.cell_folder(first) / "analysis.json").read_bytes()
@@ -192,7 +192,7 @@ def test_a_later_analysis_that_is_cut_short_can_be_made_again(
 
         patch.setattr(store, ("write_text", "write_bytes")[step - 1], killed)
         with pytest.raises(KeyboardInterrupt):
-            results.amend(first, results.read(first).record, later)
+            results.amend(first, results.read(first).record, {"analysis.json": later.to_json().encode()})
     assert results.read(first).analysis is None
-    results.amend(first, results.read(first).record, later)
+    results.amend(first, results.read(first).record, {"analysis.json": later.to_json().encode()})
     assert results.read(first).analysis == later

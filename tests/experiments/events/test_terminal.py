@@ -3,15 +3,26 @@
 import io
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fewshot_km.experiments.events import progress as display_module
-from fewshot_km.experiments.events.progress import GridDisplay, JsonDisplay, QuietDisplay
+from fewshot_km.experiments.events import clock
+from fewshot_km.experiments.events.event import (
+    CellFailed,
+    CellFinished,
+    CellSkipped,
+    CellStarted,
+    EpisodesTested,
+    ProcessLost,
+    Warned,
+)
+from fewshot_km.experiments.events.lines import JsonLines, print_problems
+from fewshot_km.experiments.events.terminal import TerminalDisplay
 from fewshot_km.experiments.settings.grid import Grid
-from fewshot_km.training.history import Progress
+from fewshot_km.training.history import IterationDone
 from tests.support.harmful_text import is_harmful
 from tests.support.made_up_results import small_grid
 
@@ -33,16 +44,16 @@ def watch(grid: Grid, *, terminal: bool) -> str:
     """Everything shown for a cell that succeeds and one that fails."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=160)
-    with GridDisplay(2, console) as display:
-        display.cell_started(grid.cells[0], 0)
-        display.trained(grid.cells[0], Progress(1, 1.5, 0.25, None))
-        display.trained(grid.cells[0], Progress(2, 1.25, 0.5, 0.625))
+    with TerminalDisplay(2, console) as display:
+        display(grid.cells[0], CellStarted(0))
+        display(grid.cells[0], IterationDone(1, 1.5, 0.25, None))
+        display(grid.cells[0], IterationDone(2, 1.25, 0.5, 0.625))
         display._bars.refresh()
-        display.tested(grid.cells[0], 2)
+        display(grid.cells[0], EpisodesTested(2))
         display._bars.refresh()
-        display.cell_finished(grid.cells[0], SUMMARY)
-        display.cell_started(grid.cells[2], 0)
-        display.cell_failed(grid.cells[2], "the outer loss became nan [/]")
+        display(grid.cells[0], CellFinished(SUMMARY))
+        display(grid.cells[2], CellStarted(0))
+        display(grid.cells[2], CellFailed("the outer loss became nan [/]"))
     return file.getvalue()
 
 
@@ -59,15 +70,14 @@ def test_what_others_say_commands_no_terminal(grid: Grid, kind: str, capsys: pyt
     file, cell, text = io.StringIO(), grid.cells[0], "\x1b]0;owned\x07 \u202eneddih\x9b2J\nsecond line " + "x" * 10_000
     console = Console(file=file, force_terminal=False, width=160)
     display = {
-        "terminal": GridDisplay(2, Console(file=file, force_terminal=True, width=160)),
-        "plain": GridDisplay(2, console),
-        "quiet": QuietDisplay(),
-        "json": JsonDisplay(file),
+        "terminal": TerminalDisplay(2, Console(file=file, force_terminal=True, width=160)),
+        "plain": TerminalDisplay(2, console),
+        "quiet": nullcontext(print_problems),
+        "json": nullcontext(JsonLines(file)),
     }[kind]
-    with display:
-        display.warned(cell, text)
-        display.cell_lost(cell, text)
-        display.cell_failed(cell, text)
+    with display as hear:
+        for event in (Warned(text), ProcessLost(text), CellFailed(text)):
+            hear(cell, event)
     shown = file.getvalue() + capsys.readouterr().err
     ours = re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]|\r", "", shown)  # a terminal's bars are drawn with commands of our own
     assert not any(map(is_harmful, ours.replace("\n", "")))
@@ -89,7 +99,7 @@ def test_a_terminal_shows_bars_with_loss_accuracy_rate_and_the_test(grid: Grid) 
 
 def test_elsewhere_there_is_a_plain_line_now_and_then(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "loss" not in watch(grid, terminal=False).replace("outer loss", "")  # not before the period is over
-    monkeypatch.setattr(display_module, "PLAIN_PERIOD_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "PERIOD_SECONDS", 0.0)
     shown = watch(grid, terminal=False)
     assert "[1/2] glyphs-5w1s/maml/seed0: 2/4  loss 1.250  accuracy 0.500  validation 0.625" in shown
     assert "s left" in shown
@@ -99,9 +109,9 @@ def test_elsewhere_there_is_a_plain_line_now_and_then(grid: Grid, monkeypatch: p
 def test_cells_that_others_have_run_are_done_on_the_overall_bar(grid: Grid) -> None:
     """Two of three cells: one that another run has finished meanwhile, one that another run has."""
     file = io.StringIO()
-    with GridDisplay(3, Console(file=file, force_terminal=True, width=160)) as display:
-        display.cell_skipped(grid.cells[0], "another run has finished it meanwhile")
-        display.cell_skipped(grid.cells[1], "process 7 runs it")
+    with TerminalDisplay(3, Console(file=file, force_terminal=True, width=160)) as display:
+        display(grid.cells[0], CellSkipped("another run has finished it meanwhile"))
+        display(grid.cells[1], CellSkipped("process 7 runs it"))
         display._bars.refresh()
     assert "glyphs-5w1s/maml/seed0: left out: another run has finished it meanwhile" in file.getvalue()
     assert "2/3" in file.getvalue()

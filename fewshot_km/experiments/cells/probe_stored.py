@@ -1,16 +1,16 @@
-"""The analysis of cells that were finished without one, from the weights that were kept."""
+"""The probe stage of cells that were finished without it, from the weights that were kept."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.data import Dataset
 from fewshot_km.errors import DataError
-from fewshot_km.experiments.cells.parts import make_learner, make_streams
-from fewshot_km.experiments.cells.probe import adaptation_seconds, analyse
+from fewshot_km.experiments.cells.cell_state import CellState
+from fewshot_km.experiments.cells.parts import Parts, make_learner, make_streams
+from fewshot_km.experiments.cells.stages import run_probe
 from fewshot_km.experiments.cells.stopping import Stop
+from fewshot_km.experiments.events.event import to_nobody
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.experiments.store.example_images import FACTS, write_examples
 from fewshot_km.experiments.store.frozen_episodes import digest_of_test
@@ -20,11 +20,12 @@ from fewshot_km.experiments.store.unfinished import now
 from fewshot_km.learners import Learner, Params
 from fewshot_km.training.devices import allow_tf32
 from fewshot_km.training.engine import MOST_TASKS, Engine
+from fewshot_km.training.ranks import Ranks
 
-MACHINE = ("git_commit", "device", "threads")  # what of the environment decides about times and rounding
+MACHINE = ("git_commit", "device", "threads")  # the part of the environment that decides about times and rounding
 
 
-def is_analysed(cell: Cell, store: ResultStore) -> bool:
+def is_probed(cell: Cell, store: ResultStore) -> bool:
     """Whether a finished cell knows all that `run` finds out now; raises DataError where it is damaged."""
     stored = store.read(cell)
     knows = "test_episodes_digest" in stored.record and "adaptation_seconds" in stored.record["results"]
@@ -42,40 +43,41 @@ def make_images(cell: Cell, store: ResultStore, dataset: Dataset) -> None:
     write_examples(store.task_folder(cell), cell.config, dataset, digest_of_test(cell.config, dataset))
 
 
-def analyse_stored(
-    cell: Cell, store: ResultStore, dataset: Dataset, device: torch.device, environment: Mapping[str, Any], stop: Stop
+def probe_stored(
+    cell: Cell, store: ResultStore, dataset: Dataset, ranks: Ranks, environment: Mapping[str, Any], stop: Stop
 ) -> StoredCell:
     """Give a finished cell what `run` would have given it, and return it.
 
-    Its record says when and of `environment` what matters. Raises DataError where the weights are gone or do not
-    belong to the cell, or the data is another version, and StoppedRun.
+    Its record then says when this was, and the part of `environment` that matters. Raises StoppedRun, and DataError
+    where the weights are gone or not the cell's, or the data is another version.
     """
     stored = store.read(cell)
     _check_same(stored, dataset)
     record, config = stored.record, cell.config
     learner = make_learner(config, dataset)
-    meta = _weights(cell, store, learner, device)
+    weights = _weights(cell, store, learner)
     allow_tf32(bool(record["environment"].get("tf32")))
     with stop.asking():
-        streams = make_streams(config, dataset, device)
-        engine = _engine_of(learner, record["environment"].get("backends", {}))
-        analysis = analyse(config, engine, meta, streams, stop.check)
-        seconds = adaptation_seconds(config, engine, meta, streams, stop.check)
+        engine = _engine_of(learner, record["environment"].get("backends", {}), ranks)
+        state = CellState("probe", weights, results=record["results"]).to(ranks.device)
+        streams = make_streams(config, dataset, ranks.device)
+        parts = Parts(config, engine, streams, state.weights, check=lambda *_: stop.check())
+        state = run_probe(state, parts, to_nobody)
         make_images(cell, store, dataset)
         added = {
-            "results": {**record["results"], "adaptation_seconds": seconds},
+            "results": dict(state.results),
             "test_episodes_digest": digest_of_test(config, dataset),
             "analysed": {"at": now(), **{name: environment[name] for name in MACHINE}},
         }
-        store.amend(cell, {**record, **added}, analysis)
+        store.amend(cell, {**record, **added}, state.files)
     return store.read(cell)
 
 
-def _weights(cell: Cell, store: ResultStore, learner: Learner, device: torch.device) -> Params:
+def _weights(cell: Cell, store: ResultStore, learner: Learner) -> Params:
     kept = store.weights(cell)
     if {n: v.shape for n, v in kept.items()} != {n: v.shape for n, v in learner.init(cell.seed).items()}:
         raise DataError(f"the weights.safetensors of {cell} are another learner's or network's: put its own back")
-    return {name: value.to(device) for name, value in kept.items()}
+    return kept
 
 
 def _check_same(stored: StoredCell, dataset: Dataset) -> None:
@@ -83,8 +85,9 @@ def _check_same(stored: StoredCell, dataset: Dataset) -> None:
         raise DataError(f"it was run on another version of '{dataset.name}' than the one at hand; bring that back")
 
 
-def _engine_of(learner: Learner, how: Mapping[str, Any]) -> Engine:
-    """Tests as it was tested, for the same rounding; task after task where that is not known here."""
-    if how.get("testing") not in BACKENDS:
-        return Engine(learner)
-    return Engine(learner, testing=BACKENDS[how["testing"]], testing_chunk=how.get("testing_chunk", MOST_TASKS))
+def _engine_of(learner: Learner, backends: Mapping[str, Any], ranks: Ranks) -> Engine:
+    """The engine that the cell was tested with, for the same rounding; the plain one where that is not known here."""
+    if backends.get("testing") not in BACKENDS:
+        return Engine(learner, ranks=ranks)
+    chunk = backends.get("testing_chunk", MOST_TASKS)
+    return Engine(learner, testing=BACKENDS[backends["testing"]], testing_chunk=chunk, ranks=ranks)
