@@ -1,4 +1,4 @@
-"""The image bank: every image of a data set as one uint8 array, ordered by class."""
+"""The image bank: all images of a data set in one uint8 array, ordered by class."""
 
 import hashlib
 import json
@@ -18,12 +18,12 @@ from fewshot_km.text import parse_json
 class ImageBank:
     """Images of all classes, in memory or memory-mapped.
 
-    images      uint8 [M, C, H, W], grouped by class: those of class c are images[starts[c]:starts[c + 1]]
+    images      uint8 [M, C, H, W], grouped by class: images[starts[c]:starts[c + 1]] belong to class c
     class_names one name per class, unique, in the order of the class index
     starts      int64 [number of classes + 1], from 0 to M
     digest      SHA-256 of names, counts, shape and pixels: the same content has the same digest on every machine
     path        the file that the images are mapped from, if any
-    file_list   where it is written which image file each image came from, if it came from one
+    file_list   the file that lists the image file of each image, if the images came from files
     """
 
     images: npt.NDArray[np.uint8]
@@ -66,7 +66,7 @@ class ImageBank:
         return channels, height, width
 
     def file_names(self) -> list[str] | None:
-        """The image file of each image, in the user's folder or archive; None where that is not known."""
+        """Name the image file of each image, as in the user's folder or archive; None where it is not known."""
         try:
             names = [] if self.file_list is None else json.loads(self.file_list.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -74,7 +74,7 @@ class ImageBank:
         return list(map(str, names)) if isinstance(names, list) and len(names) == len(self.images) else None
 
     def class_index(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Positions of the named classes; raises DataError that lists those the bank lacks."""
+        """Find the positions of the named classes, int64; raises DataError that lists those the bank lacks."""
         position = {name: i for i, name in enumerate(self.class_names)}
         missing = [n for n in names if n not in position]
         if missing:
@@ -91,13 +91,13 @@ class ImageBank:
         self.write_index(path)
 
     def write_index(self, path: Path) -> None:
-        """Write what stands beside the images at `path`: names, counts and digest."""
+        """Write class names, counts and digest beside the images at `path`."""
         index = {"digest": self.digest, "class_names": self.class_names, "counts": self.counts.tolist()}
         write_text(path.with_suffix(".json"), json.dumps(index, ensure_ascii=False))
 
     @classmethod
     def open(cls, path: Path) -> "ImageBank | None":
-        """The bank saved at `path`, memory-mapped; None where there is none, or only a part of one."""
+        """Map the bank at `path` into memory; returns None where there is none, or only a part of one."""
         try:
             index = parse_json(path.with_suffix(".json").read_text(encoding="utf-8"))
             # read-only: a copy-on-write map is refused where the file is larger than memory
@@ -114,7 +114,7 @@ class ImageBank:
         return cls(images, names, starts, digest, path)
 
     def is_intact(self) -> bool:
-        """Whether the pixels still have the digest that they were stored under."""
+        """Tell whether the pixels still have the digest under which they were stored."""
         return content_digest(self.images, self.class_names, self.starts) == self.digest
 
 

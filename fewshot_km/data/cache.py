@@ -1,4 +1,4 @@
-"""Banks on disk: built once from the user's files, found again by what the files look like, opened memory-mapped."""
+"""Banks on disk: built once, found again by the names, sizes and times of the user's files, and memory-mapped."""
 
 import hashlib
 import json
@@ -36,11 +36,11 @@ ABANDONED_AFTER_S = 86_400  # a killed process leaves its unfinished bank; a day
 
 @dataclass(frozen=True)
 class Prepared:
-    """A bank with what its reader found out about the files.
+    """A bank, and what its reader found out about the files.
 
-    lists   split name -> class names, each class one view
-    found   what was recognised, where: one line for people
-    partial how much of a published data set is there, where it is not all: "25 of 100 classes"
+    lists   split name -> class names, one view a class
+    found   one line for people: what was recognised, and where
+    partial "25 of 100 classes" where a part of a published data set is missing, else None
     """
 
     bank: ImageBank
@@ -50,10 +50,10 @@ class Prepared:
 
 
 def prepare(label: str, recipe: str, trees: Sequence[FileTree], build: Callable[[], Prepared]) -> Prepared:
-    """What `build` makes of the files in `trees`: from the cache where nothing has changed since, else built and noted.
+    """Build a bank from the files in `trees`, or take it from the cache where nothing has changed since.
 
-    `recipe` says how files become pixels: a changed one builds anew. Raises DataError where the files cannot be read or
-    the cache not be written; what was in the cache before stays as it was.
+    `recipe` says how files become pixels; where it has changed, the bank is built anew. Raises DataError where the
+    files cannot be read or the cache cannot be written; the cache then stays as it was.
     """
     try:
         facts = json.dumps([recipe, [tree.fingerprint() for tree in trees]], ensure_ascii=True)
@@ -72,7 +72,7 @@ def prepare(label: str, recipe: str, trees: Sequence[FileTree], build: Callable[
 
 
 def announce(name: str, prepared: Prepared) -> Dataset:
-    """The data set of a prepared bank, each class one view; says in one line on standard error what was found."""
+    """Make a data set of a prepared bank, one view a class; prints on standard error what was found."""
     about = f"; partial: {prepared.partial}" if prepared.partial else ""
     print(one_line(f"{name}: {prepared.found}{about}"), file=sys.stderr)
     views = {split: [[name] for name in names] for split, names in prepared.lists.items()}
@@ -89,9 +89,9 @@ def write_bank(
 ) -> ImageBank:
     """Write (position, uint8 [C, H, W]) pairs, in any order, into a bank of the cache and open it.
 
-    Never holds more than one image, since banks may be larger than memory; and writes to a file, not to a map of it,
-    since a full disk would kill a process that does. The same content is kept once. Raises DataError where it does not
-    fit, and leaves nothing behind.
+    It holds one image at a time, since banks may be larger than memory, and writes to the file itself, since a full
+    disk would kill a process that writes to a map of it. The same content is kept once. Raises DataError where the
+    bank does not fit, and leaves nothing behind.
     """
     total = sum(counts)
     size = total * int(np.prod(shape))
@@ -151,7 +151,7 @@ def _keep(label: str, part: Path, names: Sequence[str], counts: Sequence[int]) -
 
 
 def bank_path(label: str, digest: str) -> Path:
-    """Where the bank with this content is kept."""
+    """The file in the cache of the bank with this content."""
     return cache_root() / f"{label}-{digest[:16]}.npy"
 
 
@@ -161,7 +161,7 @@ def _open_cached(label: str, digest: str) -> ImageBank | None:
 
 
 def _read_note(label: str, note: Path) -> Prepared | None:
-    """What was prepared before, or None where there is no such note, or what it leads to is gone."""
+    """Read what was prepared before; None where there is no such note, or its bank is gone."""
     try:
         known = parse_json(note.read_text(encoding="utf-8"))
         bank = _open_cached(label, str(known["bank"]))

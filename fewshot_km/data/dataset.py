@@ -18,8 +18,8 @@ class Dataset:
     """Images and the three splits of their classes.
 
     name    the protocol's name, as in grids and tables
-    found   what its reader found, and where, for people: "class folders in images.zip"
-    partial "25 of 100 classes" where some of the published data set is missing: every result says so; else None
+    found   for people: what its reader found, and where ("class folders in images.zip")
+    partial "25 of 100 classes" where a part of the published data set is missing, as every result then says; else None
     """
 
     name: str
@@ -42,7 +42,7 @@ DATASETS: Registry[DatasetLoader] = Registry("data set", "data sets", given=1)
 
 
 def load_dataset(name: str, data_root: Path, options: Mapping[str, Any] | None = None) -> Dataset:
-    """The registered data set `name`, with its options.
+    """Load the registered data set `name` with its options.
 
     Raises UnknownNameError, ConfigError for wrong options, DataError, or PluginError for a loader that fails.
     """

@@ -92,7 +92,7 @@ def _name_impostor(file: Path) -> str | None:
 
 
 def _download(url: str, part: Path) -> None:
-    """Complete `part` from `url`; raises requests' exceptions or OSError and leaves what has come so far."""
+    """Complete `part` from `url`; raises requests' errors or OSError, and keeps what has come so far."""
     have = part.stat().st_size if part.is_file() else 0
     with _request(url, have) as response:
         first, total = _content_range(response)
@@ -124,7 +124,7 @@ def _request(url: str, start: int) -> requests.Response:
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
-    """First byte and file size out of 'bytes 10-99/100' or 'bytes */100'; None for what is not said."""
+    """Read first byte and file size from 'bytes 10-99/100' or 'bytes */100'; None for what is not said."""
     number = "[0-9]{1,18}"
     match = re.fullmatch(
         rf"bytes (?:({number})-{number}|\*)/(?:({number})|\*)", response.headers.get("Content-Range", "")

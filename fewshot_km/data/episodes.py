@@ -33,7 +33,7 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class Episode:
-    """The tensors of T tasks; the images of a task come in a random order, so that their places tell nothing.
+    """The tensors of T tasks. The images of a task stand in random order, so that their places tell nothing.
 
     support_x float32 [T, N*K, C, H, W], 0 to 1     support_y int64 [T, N*K], 0..N-1
     query_x   float32 [T, N*Q, C, H, W], 0 to 1     query_y   int64 [T, N*Q], 0..N-1
@@ -53,7 +53,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Presented:
-    """Which images T episodes show, and their labels, in the order in which a learner gets them.
+    """The images of T episodes, as positions in the bank, and their labels, in the order in which a learner gets them.
 
     support_ids, support_y  int64 [T, N*K]: positions in the bank, labels 0..N-1
     query_ids, query_y      int64 [T, N*Q]
@@ -76,9 +76,9 @@ class Stream:
 class EpisodeSampler:
     """Draws the episodes of one split, task spec and stream.
 
-    `images` is the bank's uint8 tensor on the device that computes, where episodes become float; samplers of one bank
-    can share it. Without it the bank itself is read, which may be larger than memory, on the CPU. Raises
-    DataError where the split has fewer classes than ways, or a class fewer images than shots + queries.
+    `images` is the uint8 tensor of the bank on the device that computes; samplers of one bank can share it. Without it
+    the bank itself is read on the CPU, and may be larger than memory. Raises DataError where the split has fewer
+    classes than ways, or a class fewer images than shots + queries.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class EpisodeSampler:
         return channels, height, width
 
     def image_ids(self, indices: Sequence[int] | range) -> npt.NDArray[np.int64]:
-        """Bank positions of the episodes, int64 [T, N, K + Q]: row = label, the first K columns are the support."""
+        """Positions in the bank, int64 [T, N, K + Q]: the row is the label, the first K columns are the support."""
         return draw_image_ids(self._classes, self._starts, self._counts, self.spec, self._key, indices)
 
     def orders(self, indices: Sequence[int] | range) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The order of the episodes' support images, int64 [T, N*K], and of their query images, int64 [T, N*Q].
+        """Random orders of the episodes' support images, int64 [T, N*K], and query images, int64 [T, N*Q].
 
-        The p-th support image of an episode is number `order[p]` of its support images as `image_ids` lists them, row
-        by row; so for the query images. Learners that look at places instead of images are at chance.
+        Support image p of an episode is number `order[p]` of its support images in `image_ids`, row by row; likewise
+        for query images. A learner that looks at places instead of images is thus at chance.
         """
         supports = self.spec.ways * self.spec.shots
         count = supports + self.spec.ways * self.spec.queries
@@ -115,7 +115,7 @@ class EpisodeSampler:
         return words[:, :supports].argsort(axis=1, kind="stable"), words[:, supports:].argsort(axis=1, kind="stable")
 
     def present(self, indices: Sequence[int] | range) -> Presented:
-        """The images and labels of the episodes in the order of `orders`."""
+        """List images and labels of the episodes in the order of `orders`."""
         ids, shots = self.image_ids(indices), self.spec.shots
         of_support, of_query = self.orders(indices)
         return Presented(
@@ -126,7 +126,7 @@ class EpisodeSampler:
         )
 
     def draw(self, indices: Sequence[int] | range) -> Episode:
-        """The episodes with the given indices, gathered from the bank by one indexed read."""
+        """Gather the episodes with the given indices from the bank, by one indexed read."""
         shown = self.present(indices)
         ids = np.concatenate([shown.support_ids.ravel(), shown.query_ids.ravel()])
         labels = np.concatenate([shown.support_y.ravel(), shown.query_y.ravel()])
@@ -144,7 +144,7 @@ class EpisodeSampler:
 
 
 def bank_tensor(bank: ImageBank) -> Tensor:
-    """The bank's images as a tensor over the same memory, uint8 [M, C, H, W], to be read only: it may be a file."""
+    """The images of a bank as a tensor, uint8 [M, C, H, W], over the same memory or file: never write to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(bank.images)
@@ -158,11 +158,11 @@ def draw_image_ids(
     key: int,
     indices: Sequence[int] | range,
 ) -> npt.NDArray[np.int64]:
-    """Bank positions of T episodes, int64 [T, N, K + Q], without replacement within a class.
+    """Draw T episodes as positions in the bank, int64 [T, N, K + Q], without replacement within a class.
 
-    Uses the raw 64-bit words of the counter-based generator Philox, which numpy keeps stable for ever (its Generator
-    methods may change), and orders things by them: the N smallest words name the classes in label order, the K + Q
-    smallest of a class name its images.
+    Classes and images are ordered by raw 64-bit words of the counter-based generator Philox, which numpy keeps stable
+    for ever (its Generator methods may change). The N smallest words choose the classes, in the order of labels, and
+    the K + Q smallest words of a class choose its images.
     """
     rows, views = classes.shape
     most = int(counts[classes].max())
@@ -186,7 +186,7 @@ def philox_words(key: int, index: int, count: int) -> npt.NDArray[np.uint64]:
 
 
 def _smallest(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
-    """Positions of the `count` smallest words along the last axis, in rising order of the words."""
+    """Find the positions of the `count` smallest words along the last axis, in rising order of the words."""
     if count < words.shape[-1]:
         candidates = np.argpartition(words, count - 1, axis=-1)[..., :count]
     else:
@@ -196,7 +196,7 @@ def _smallest(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64
 
 
 def stream_key(split: str, spec: TaskSpec, stream: Stream) -> int:
-    """A 128-bit Philox key from everything that names a stream."""
+    """The 128-bit Philox key of a stream: a hash of everything that names it."""
     name = f"{stream.name}/{stream.seed}/{split}/{spec.ways}/{spec.shots}/{spec.queries}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
 

@@ -23,7 +23,7 @@ from fewshot_km.errors import DataError
 
 PIXELS_LIMIT = 1 << 27  # in one image: 134 million, more than any camera's, and half a gigabyte when decoded
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-# those that pictures come in: of Pillow's others some call programs (EPS), some hold no pictures (HDF5), all are rare
+# of the others that Pillow knows, some call programs (EPS), some hold no images (HDF5), and all are rare
 DAMAGED_SHOWN = 10  # files named in one message
 DAMAGED_LIMIT = 100  # after so many, the rest is not looked at: it is the wrong folder, or a broken disk
 
@@ -36,12 +36,12 @@ ClassFiles = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class ImageForm:
-    """What every image of a bank is brought to.
+    """The form to which all images of a bank are brought.
 
     size     pixels on either side
     channels 3 for colour, 1 for grey
-    fit      stretch: as MAML's code did, the whole image with its sides' ratio lost; crop: the middle square of it
-    upright  whether a camera's note of how it was held is obeyed; no published data set's readers do
+    fit      stretch: the whole image, whatever the ratio of its sides, as MAML's code did; crop: its middle square
+    upright  whether to turn images as the camera noted; readers of published data sets do not
     """
 
     size: int
@@ -60,20 +60,20 @@ class ImageForm:
 
 @lru_cache
 def image_suffixes() -> frozenset[str]:
-    """Endings of file names, lower case, of the formats that are read here."""
+    """The endings, lower case, of image files that can be read."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 def images_among(names: Iterable[str]) -> list[str]:
-    """The names that end as image files do."""
+    """Those names that end as image files do."""
     return [name for name in names if ending(name) in image_suffixes()]
 
 
 def decode_image(data: bytes, form: ImageForm) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """The first frame of an image file -> uint8 [C, size, size], and the width and height that it had.
+    """Decode the first frame of an image file to uint8 [C, size, size]; also returns the width and height it had.
 
-    Resized by Lanczos where it has another size; transparency is laid over white. Raises ValueError, OSError and what
-    else Pillow has for files that are damaged, are no images, or have more than PIXELS_LIMIT pixels.
+    Images of other sizes are resized by Lanczos; transparency is laid over white. Raises ValueError, OSError or another
+    of Pillow's errors where the file is damaged, is no image, or has more than PIXELS_LIMIT pixels.
     """
     with _open(data) as image:
         width, height = image.size
@@ -81,13 +81,13 @@ def decode_image(data: bytes, form: ImageForm) -> tuple[npt.NDArray[np.uint8], t
             raise ValueError(f"it is too large: {width}x{height} pixels, and {PIXELS_LIMIT:,} may be decoded")
         if image.format != "PNG":
             return _bring_to(image, form), image.size
-        image.verify()  # the chunks' checksums, which loading does not look at; it uses the image up
+        image.verify()  # compares the chunks' checksums, which loading does not; the image cannot be used afterwards
     with _open(data) as image:
         return _bring_to(image, form), image.size
 
 
 def describe_damage(error: Exception, data: bytes = b"") -> str:
-    """Why an image could not be decoded, in a few words; `data` is the beginning of its file."""
+    """Say in a few words why an image could not be decoded; `data` is the beginning of its file."""
     if impostor := name_impostor(data):
         return f"it is {impostor}"
     if isinstance(error, UnidentifiedImageError):  # its own words show the address of a buffer
@@ -111,7 +111,7 @@ def _bring_to(image: Image.Image, form: ImageForm) -> npt.NDArray[np.uint8]:
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """To 8 bits of grey or colour, as a viewer would show it."""
+    """Convert to 8 bits of grey or colour, as a viewer would show it."""
     if image.mode.startswith("I"):  # 16 bits, or 32 that hold 16: Pillow's own conversion cuts all above 255 off
         wide = np.asarray(image)
         if wide.min() < 0 or wide.max() > 65535:
@@ -127,9 +127,9 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 
 
 def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: ImageForm) -> tuple[ImageBank, str]:
-    """Decode the images of all classes, on all cores, into a cached bank: classes by name, images in the order given.
+    """Decode the images of all classes, on all cores, into a cached bank: classes by name, images in the given order.
 
-    Returns the bank and what was done, for people. Raises DataError that names the damaged files.
+    Also returns, for people, what was done. Raises DataError that names the damaged files.
     """
     names = sorted(classes)
     ordered = [file for name in names for file in classes[name]]
@@ -142,9 +142,10 @@ def bank_from_files(label: str, tree: FileTree, classes: ClassFiles, form: Image
 def bank_from_images(
     label: str, where: str, counts: Mapping[str, int], files: Iterable[tuple[tuple[int, str], bytes]], form: ImageForm
 ) -> tuple[ImageBank, str]:
-    """Decode image files, each with its position in the bank and its name for people, as bank_from_files does.
+    """Decode image files as bank_from_files does.
 
-    `counts` are the images of each class, in the bank's order; `files` come in any order.
+    counts  class -> number of its images, in the order of the bank
+    files   position in the bank, name for people, and content of each file, in any order
     """
     total = sum(counts.values())
     damaged: list[str] = []
@@ -183,12 +184,12 @@ def bank_from_images(
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(work: Callable[[bytes], T], items: Iterable[tuple[K, bytes]]) -> Iterator[tuple[K, T]]:
-    """Yield key and work(data) in the items' order, few of them in memory at once; Pillow decodes without the GIL."""
+    """Yield key and work(data) in the order of the items, few in memory at once; Pillow decodes without the GIL."""
     with ThreadPoolExecutor(cores()) as pool:
         waiting: deque[tuple[K, Future[T]]] = deque()
         for key, data in items:

@@ -1,4 +1,4 @@
-"""Test episodes that share no image, until the pool of images is used up: what an open interval is over.
+"""Test episodes that share no image, until the pool of images is used up: open intervals are computed over them.
 
 A 95 % interval over episodes drawn with replacement speaks of the sampler on this pool of images; one over episodes
 without a common image speaks of the data (Lafargue et al. 2024, arXiv 2409.02850).
@@ -15,11 +15,11 @@ from fewshot_km.data.episodes import NOT_AN_IMAGE, EpisodeSampler, Stream, TaskS
 
 
 class OpenEpisodeSampler(EpisodeSampler):
-    """The episodes of one split that share no image, as many as there are: `len()` of them, at least one.
+    """Draws all episodes of one split that share no image: `len()` of them, at least one.
 
-    The images of each class are shuffled and cut into groups of shots + queries; an episode takes one group of `ways`
-    classes. Of a class with views, as rotations, an episode draws one; an image is used once, in whichever view.
-    Raises DataError as EpisodeSampler does, IndexError for an episode that there is not.
+    The images of each class are shuffled and cut into groups of shots + queries; an episode takes one group from each
+    of `ways` classes. Of a class with several views, as rotations, an episode draws one view; an image is used in one
+    view only. Raises DataError as EpisodeSampler does, and IndexError for an episode beyond the last.
     """
 
     def __init__(
@@ -37,22 +37,22 @@ class OpenEpisodeSampler(EpisodeSampler):
         return len(self._ids)
 
     def image_ids(self, indices: Sequence[int] | range) -> npt.NDArray[np.int64]:
-        """Bank positions of the episodes, int64 [T, N, K + Q]: row = label, the first K columns are the support."""
+        """Positions in the bank, int64 [T, N, K + Q]: the row is the label, the first K columns are the support."""
         ids: npt.NDArray[np.int64] = self._ids[np.asarray(indices, dtype=np.int64)]
         return ids
 
 
 def _shuffled(counts: npt.NDArray[np.int64], key: int) -> npt.NDArray[np.int64]:
-    """The images of each class in random order, int64 [classes, most images]; what a class lacks stands last."""
+    """Shuffle the images of each class, int64 [classes, most images]; numbers beyond a class's images stand last."""
     most = int(counts.max())
     words = philox_words(key, 0, len(counts) * most).reshape(-1, most)
     return np.where(np.arange(most) < counts[:, None], words, NOT_AN_IMAGE).argsort(axis=1, kind="stable")
 
 
 def _episodes(groups: npt.NDArray[np.int64], ways: int, views: int, key: int) -> npt.NDArray[np.int64]:
-    """Class, group and view of each label of T episodes, int64 [3, T, ways]; T is the greatest possible number.
+    """Choose class, group and view for each label of T episodes, int64 [3, T, ways]; T is as large as possible.
 
-    Taking the classes with the most groups left, ties at random, never leaves fewer episodes than another choice.
+    Each episode takes the classes with the most groups left, ties at random: no other choice gives more episodes.
     """
     left = groups.copy()
     episodes: list[npt.NDArray[np.int64]] = []

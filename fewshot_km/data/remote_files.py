@@ -1,4 +1,4 @@
-"""Published data sets that can be fetched: their files, where these are, and their checksums."""
+"""The files of published data sets that can be fetched: addresses, checksums and places."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: where it is, its MD5 as published, and the folder under the data root that it belongs in.
+    """A published file.
 
-    `elsewhere` are other folders there in which people have it.
+    url       its address
+    md5       its checksum as published
+    folder    the folder of the data root in which it belongs
+    elsewhere other folders of the data root in which people have it
     """
 
     url: str
@@ -20,15 +23,15 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The file's name, the last part of its address."""
+        """The last part of its address."""
         return urlsplit(self.url).path.rpartition("/")[2]
 
     def target(self, data_root: Path) -> Path:
-        """Where the file is fetched to."""
+        """The path to which the file is fetched."""
         return data_root / self.folder / self.name
 
     def places(self, data_root: Path) -> tuple[Path, ...]:
-        """Where the file may lie: at the data root itself, in its folder there, or elsewhere in it."""
+        """All paths at which the file may lie: in the data root itself, in its folder, or elsewhere."""
         others = (data_root / folder / self.name for folder in self.elsewhere)
         return data_root / self.name, self.target(data_root), *others
 

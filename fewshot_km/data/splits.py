@@ -30,8 +30,8 @@ class Split:
     """The classes of one split.
 
     name    train, val or test
-    classes int64 [G, V]: bank classes. An episode draws distinct rows and then one of the V columns of each row, so
-            the columns are views of one class (MAML's rotated characters); V = 1 where a class has one view
+    classes int64 [G, V]: positions of classes in the bank. The V columns are views of one class, as MAML's rotated
+            characters; V = 1 for one view. An episode draws different rows, and one column for each of them
     digest  SHA-256 of the class names, rows and columns in order
     """
 
@@ -41,7 +41,7 @@ class Split:
 
 
 def make_splits(bank: ImageBank, views: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Split]:
-    """Splits from names: per split one row per class, one bank class name per view of it.
+    """Make splits from names: split -> one row for each class, with the names of its views in the bank.
 
     Raises DataError where a split is empty or ragged, two splits share a class, or the bank lacks one.
     """
@@ -59,7 +59,7 @@ def make_splits(bank: ImageBank, views: Mapping[str, Sequence[Sequence[str]]]) -
 
 
 def check_disjoint(where: str, lists: ClassLists, called: Mapping[str, str]) -> None:
-    """Raise DataError where two splits share classes; `called` says where each split's classes were found."""
+    """Raise DataError where two splits share classes; `called`: split -> where its classes were found."""
     for one, other in combinations(SPLIT_NAMES, 2):
         there = set(lists[other])
         shared = [name for name in lists[one] if name in there]
@@ -73,7 +73,7 @@ def check_disjoint(where: str, lists: ClassLists, called: Mapping[str, str]) -> 
 
 
 def advise_validation(missing: Sequence[str]) -> str:
-    """Which option gives the missing splits classes, where it is val alone; else ""."""
+    """Say which option gives val its classes, where no other split is missing; else ""."""
     return f"to take some of train's classes for it, set {TAKE_VALIDATION}; or " if list(missing) == ["val"] else ""
 
 
@@ -90,7 +90,7 @@ def check_lists(lists: ClassLists) -> None:
 
 
 def read_class_lists(name: str) -> dict[str, list[str]]:
-    """The class lists shipped with the package as class_lists/<name>.json: split name -> class names."""
+    """Read the shipped class_lists/<name>.json: split name -> class names. Raises UnknownNameError without it."""
     file = files("fewshot_km.data") / "class_lists" / f"{name}.json"
     if not file.is_file():
         raise UnknownNameError(f"the package ships no class lists called '{name}'")
@@ -99,9 +99,9 @@ def read_class_lists(name: str) -> dict[str, list[str]]:
 
 
 def split_classes(names: Sequence[str], fractions: Sequence[float], seed: int) -> ClassLists:
-    """Divide classes by fractions: in the order of the SHA-256 of "<seed>/<name>", so by nothing but their names.
+    """Divide classes by fractions, in the order of the SHA-256 of "<seed>/<name>": only names and seed decide.
 
-    Counts are rounded by largest remainder, at least one a split. Raises DataError where that cannot be.
+    Counts are rounded by largest remainder, with at least one class a split. Raises DataError where that cannot be.
     """
     if len(fractions) != len(SPLIT_NAMES) or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
         raise DataError(f"fractions {list(fractions)}: give three, for train, val and test, that add up to 1")
@@ -125,9 +125,9 @@ def split_classes(names: Sequence[str], fractions: Sequence[float], seed: int) -
 
 
 def take_validation(where: str, lists: ClassLists, fraction: float, seed: int) -> ClassLists:
-    """Move a fraction of the classes of train to val, which is empty: the last ones in the order of split_classes.
+    """Move a fraction of train's classes to the empty val: the last ones in the order of split_classes.
 
-    Their number is rounded, at least one for each. Raises DataError where train has less than two.
+    Their number is rounded, and each of the two keeps at least one. Raises DataError where train has fewer than two.
     """
     names = lists["train"]
     if len(names) < 2:

@@ -1,4 +1,4 @@
-"""Where data lies on disk: the user's data root, our cache, and how files get there whole or not at all."""
+"""The data root, the cache, and files that are written whole or not at all."""
 
 import errno
 import os
@@ -17,22 +17,22 @@ CACHE_ROOT_VARIABLE = "FEWSHOT_KM_CACHE"
 
 
 def default_data_root() -> Path:
-    """Where data sets are looked for and fetched to: $FEWSHOT_KM_DATA, else the platform's cache directory."""
+    """The folder of data sets, where fetching puts them too: $FEWSHOT_KM_DATA, else in the platform's cache."""
     named = os.environ.get(DATA_ROOT_VARIABLE)
     return Path(named).expanduser() if named else user_cache_path("fewshot_km") / "data"
 
 
 def cache_root() -> Path:
-    """Where decoded image banks are kept: $FEWSHOT_KM_CACHE, else the platform's cache directory.
+    """The folder of decoded image banks: $FEWSHOT_KM_CACHE, else in the platform's cache.
 
-    Apart from the data root, which may be read-only or shared between machines.
+    It is not in the data root, which may be read-only or shared between machines.
     """
     named = os.environ.get(CACHE_ROOT_VARIABLE)
     return Path(named).expanduser() if named else user_cache_path("fewshot_km") / "banks"
 
 
 def describe_os_error(error: OSError, path: Path | None = None) -> str:
-    """Which file (`path`, else the one that the error names) and what the system says of it, or what is in its way."""
+    """Name the file (`path`, else the one in the error) and what the system says of it, or what is in its way."""
     named = path or (Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None)
     if named is not None and error.errno in (errno.ENOTDIR, errno.EEXIST):
         with suppress(OSError):
@@ -45,7 +45,7 @@ def describe_os_error(error: OSError, path: Path | None = None) -> str:
 
 @contextmanager
 def temporary_file(folder: Path, name: str) -> Iterator[Path]:
-    """Yield the path of a new file in `folder`, which is made; removed afterwards unless it was renamed."""
+    """Yield the path of a new file in `folder`; the file is removed afterwards unless it was renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, path = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
     os.close(handle)
@@ -58,10 +58,10 @@ def temporary_file(folder: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its name only if the block succeeds.
+    """Yield a temporary path beside `path`; its file is renamed to `path` only if the block succeeds.
 
-    Two processes may do this at once: each writes its own temporary file, and the last rename wins with a whole file.
-    A `durable` one is on the disk before it takes its name, so that not even a loss of power leaves a part of it.
+    Two processes may do this at once: each writes its own temporary file, and the last to finish wins with a whole
+    one. A `durable` file is on the disk before it is renamed, so that even a loss of power leaves no part of it.
     """
     with temporary_file(path.parent, path.name) as part:
         yield part
@@ -73,7 +73,7 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def read_text_bounded(path: Path, most_bytes: int) -> str:
-    """The text of a UTF-8 file, with or without a byte-order mark; raises DataError, as `read_bytes_bounded` does."""
+    """Read a UTF-8 text, with or without a byte-order mark; raises DataError as `read_bytes_bounded` does."""
     try:
         return read_bytes_bounded(path, most_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -81,10 +81,7 @@ def read_text_bounded(path: Path, most_bytes: int) -> str:
 
 
 def read_bytes_bounded(path: Path, most_bytes: int) -> bytes:
-    """The content of a file; raises DataError where there is none, or a larger one, and never waits for a pipe.
-
-    `most_bytes`: more than a file of its kind has.
-    """
+    """Read a file of at most `most_bytes`; raises DataError where it is missing, larger, or a pipe or device."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

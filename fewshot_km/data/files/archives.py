@@ -1,4 +1,4 @@
-"""Zip and tar archives as file trees, and the one way to open a folder or an archive, whatever it is."""
+"""Zip and tar archives as file trees; and open_tree, which opens a folder or an archive."""
 
 import stat
 import tarfile
@@ -24,7 +24,7 @@ RATIO_FLOOR = 1 << 30  # bytes unpacked below which the ratio does not matter
 
 
 class ArchiveTree(FileTree):
-    """Files inside of an archive. Hostile archives are refused: see the limits above, and `_check_member`."""
+    """Files inside an archive. Hostile archives are refused: see the limits above and `_check_member`."""
 
     def fingerprint(self) -> list[object]:
         status = self.path.stat()
@@ -62,7 +62,7 @@ class ArchiveTree(FileTree):
             )
 
     def _check_member(self, name: str, is_ordinary: bool, seen: Collection[str]) -> str:
-        """The name as all systems would write it: a/b for ./a//b and a\\b."""
+        """Bring a name to the form a/b, from ./a//b and a\\b; raises DataError where the member is refused."""
         path = PurePosixPath(name.replace("\\", "/"))
         if not is_ordinary:
             raise self._refusal(name, "is neither a file nor a folder")
@@ -77,7 +77,7 @@ class ArchiveTree(FileTree):
 
 
 class ZipTree(ArchiveTree):
-    """Files inside of a zip archive."""
+    """Files inside a zip archive."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class ZipTree(ArchiveTree):
 
 
 class TarTree(ArchiveTree):
-    """Files inside of a tar archive, compressed or not; a compressed one is unpacked from its start every time."""
+    """Files inside a tar archive, compressed or not; a compressed one is unpacked from its start at each reading."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -136,13 +136,13 @@ class TarTree(ArchiveTree):
         return tarfile.open(self.path, encoding="utf-8")  # the default is the system's
 
     def _check_end(self, archive: tarfile.TarFile, members: int) -> None:
-        """tarfile takes any block that is no header for the end: without one of zeros there, something is missing."""
+        """Raise ValueError unless zeros follow the members: tarfile takes any block that is no header for the end."""
         file = archive.fileobj
         assert file is not None
         file.seek(archive.offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise ValueError("its end is missing")
-        while file.read(1 << 20):  # to the end: only there are the compressed formats' checksums compared
+        while file.read(1 << 20):  # up to its end, where the checksums of compressed formats are compared
             self._check_total(file.tell(), members)
 
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
@@ -180,7 +180,7 @@ def _members(archive: Any) -> Iterator[tarfile.TarInfo]:
 
 
 def open_tree(path: Path, skip: Callable[[str], bool] = lambda _: False) -> FileTree:
-    """The files of a folder or archive; raises DataError where `path` is neither."""
+    """Open a folder or archive as a tree of files; raises DataError where `path` is neither."""
     if path.is_dir():
         return FolderTree(path, skip)
     if path.is_file() and is_archive(path.name):

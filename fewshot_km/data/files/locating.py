@@ -1,10 +1,10 @@
-"""Where in the data root a data set lies: in a folder or archive that is named for it, or in the root itself."""
+"""Find the folders and archives of the data root that may hold a data set."""
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fewshot_km.data.files.archives import ArchiveTree, is_archive, open_tree
+from fewshot_km.data.files.archives import is_archive, open_tree
 from fewshot_km.data.files.names import original_name, sort_key
 from fewshot_km.data.files.trees import FileTree, FolderTree
 
@@ -16,11 +16,12 @@ def find_trees(
     skip: Callable[[str], bool] = lambda _: False,
     aliases: Sequence[str] = (),
 ) -> list[FileTree]:
-    """Folders and archives that may hold the data set `name`, the most likely first.
+    """Find folders and archives that may hold the data set `name`, the most likely first.
 
-    These are, spelled in any way (mini-imagenet, miniImageNet, mini_imagenet): folders of that name in the data root,
-    with the archives in them; archives whose names begin so in the data root; and the data root itself where it is
-    named so, or has a file or folder whose name `belongs` to this data set.
+    The name may be spelled in any way (mini-imagenet, miniImageNet, mini_imagenet). Found are folders of this name in
+    the data root, with the archives in them; archives in the data root whose names begin so; and the data root itself
+    where it is named so, or `belongs` is true for the name of something in it. `skip` is true for folders to stay out
+    of, `aliases` are other names.
     """
     spellings = {_bare(spelling) for spelling in (name, *aliases)}
     trees: list[FileTree] = []
@@ -34,14 +35,9 @@ def find_trees(
     return trees
 
 
-def archives_in(folder: Path) -> list[ArchiveTree]:
-    """The archives that lie in a folder itself."""
-    opened = (open_tree(entry) for entry in _entries(folder) if entry.is_file() and is_archive(entry.name))
-    return [tree for tree in opened if isinstance(tree, ArchiveTree)]
-
-
 def _folder_and_archives(folder: Path, skip: Callable[[str], bool]) -> list[FileTree]:
-    return [FolderTree(folder, skip), *archives_in(folder)]
+    archives = [entry for entry in _entries(folder) if entry.is_file() and is_archive(entry.name)]
+    return [FolderTree(folder, skip), *map(open_tree, archives)]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -55,6 +51,6 @@ def _bare(name: str) -> str:
 
 
 def place_name(tree: FileTree, data_root: Path) -> str:
-    """A tree's path as seen from the data root: what a record may say without telling of the machine."""
+    """The path of a tree below the data root: a record may hold it, as it says nothing of the machine."""
     path = tree.path.relative_to(data_root) if tree.path.is_relative_to(data_root) else Path(tree.path.name)
     return "the data root" if path == Path() else path.as_posix()

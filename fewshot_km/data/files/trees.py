@@ -1,4 +1,4 @@
-"""Folders and archives as one thing: files with names, read in memory and never extracted to disk."""
+"""Folders and archives as one thing: files with names, whose content is never extracted to disk."""
 
 import os
 from abc import ABC, abstractmethod
@@ -27,23 +27,23 @@ class FileTree(ABC):
     @cached_property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """POSIX paths of all files, relative and in an order that is the same everywhere; hidden ones left out."""
+        """Relative POSIX paths of all files but hidden ones, in an order that is the same on all systems."""
 
     @property
     def empty_folders(self) -> tuple[str, ...]:
-        """POSIX paths of folders with nothing in them; none of an archive's, which need not list them."""
+        """POSIX paths of empty folders; none in an archive, which need not list them."""
         return ()
 
     @abstractmethod
     def read(self, names: Collection[str], limit: int = IMAGE_LIMIT) -> Iterator[tuple[str, bytes]]:
-        """Yield name and content of these files, in the order in which they are read the fastest.
+        """Yield name and content of these files, in the order that is the fastest to read.
 
         Raises DataError, with path and name, for a file that is damaged or has more than `limit` bytes.
         """
 
     @abstractmethod
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """One file, to be read piece by piece: some are larger than memory. Raises DataError where it cannot be."""
+        """Open one file, to be read piece by piece: some are larger than memory. Raises DataError if it is damaged."""
 
     @contextmanager
     def open_data(self, name: str) -> Iterator[IO[bytes]]:
@@ -56,14 +56,14 @@ class FileTree(ABC):
 
     @abstractmethod
     def fingerprint(self) -> list[object]:
-        """Facts that change when the content does, cheap to collect, for one machine only."""
+        """Facts that are cheap to collect and change with the content; only comparable on one machine."""
 
     def read_one(self, name: str, limit: int = IMAGE_LIMIT) -> bytes:
-        """The content of one file."""
+        """Read one file."""
         return next(self.read([name], limit))[1]
 
     def read_text(self, name: str) -> str:
-        """The content of one UTF-8 file; raises DataError where it is not there, is something else or far too long."""
+        """Read one UTF-8 text; raises DataError where there is no such file, or it is no text or far too long."""
         if name not in self.names:
             raise DataError(f"{self}: there is no file '{name}' in it")
         content = self.read_one(name, TEXT_LIMIT)
@@ -142,9 +142,9 @@ def ordered(path: Path, names: Collection[str]) -> tuple[str, ...]:
 def _walk(
     folder: Path | str, prefix: str, skip: Callable[[str], bool], above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """Name and status of each file, and of each empty folder, whose name ends in a slash.
+    """Yield name and status of each file, and of each empty folder, whose name ends in a slash.
 
-    Follows links, but not round in circles: `above` are the folders gone through.
+    Links are followed, but not in circles: `above` are the folders on the way here.
     """
     is_empty = True
     with os.scandir(folder) as entries:  # several times as fast as Path.rglob
@@ -171,7 +171,7 @@ def _identity(folder: Path | str) -> tuple[int, int]:
 
 
 def limited(file: IO[bytes], size: int, limit: int) -> bytes:
-    """All bytes of a file that says it has `size`; raises ValueError beyond the limit, or where it has fewer."""
+    """Read a file that should have `size` bytes; raises ValueError where it has not, or `size` is over the limit."""
     if size > limit:
         raise ValueError(f"{size:,} bytes are more than the {limit:,} that such a file may have")
     content = file.read(size + 1)  # a bare read() would trust the file to be as small as it says

@@ -1,4 +1,4 @@
-"""Tables of files and their classes, as csv files of many dialects have them, and the files that their names mean."""
+"""Tables of files and their classes, in csv files of many dialects, and the files in a tree that they mean."""
 
 import csv
 import io
@@ -23,8 +23,8 @@ SPLIT_COLUMNS = ("split", "subset", "partition")
 class Row:
     """One file of a table and its class.
 
-    place where it stands, as "line 2"
-    split what a column of that kind says, None without one
+    place its place in the table, as "line 2"
+    split its split, as the table calls it; None without such a column
     """
 
     place: str
@@ -34,10 +34,10 @@ class Row:
 
 
 def read_table(text: str, where: str, file_column: str = "", class_column: str = "") -> list[Row]:
-    """The rows of a csv file with commas, semicolons, tabs or bars, whose first line names the columns.
+    """Read a csv file with commas, semicolons, tabs or bars, whose first line names the columns.
 
-    The columns may be named; those of usual names need not be. Cells are stripped, and `\\` in files is `/`. Raises
-    DataError where text is no such table, a column is missing or could be one of two, or a row lacks a cell.
+    Columns with unusual names must be given. Cells are stripped, and `\\` in files becomes `/`. Raises DataError where
+    the text is no such table, a column is missing or could be one of two, or a row lacks a cell.
     """
     delimiter, columns = _find_columns(text, where, file_column, class_column)
     rows = []
@@ -59,12 +59,12 @@ def read_table(text: str, where: str, file_column: str = "", class_column: str =
 
 
 def plain_path(name: str) -> str:
-    """A path as written on any system, with slashes and without dots that change nothing: a/b for .\\a\\b."""
+    """Bring a path of any system to the form a/b, from .\\a\\b for example."""
     return str(PurePosixPath(name.strip().replace("\\", "/")))
 
 
 def _find_columns(text: str, where: str, file_column: str, class_column: str) -> tuple[str, Mapping[str, int]]:
-    """The delimiter, and where the columns file, class and, if there is one, split are."""
+    """Find the delimiter and the places of the columns: file, class and, if there is one, split."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     seen: list[str] = []
     lacking: list[str] = []
@@ -91,7 +91,7 @@ def _find_columns(text: str, where: str, file_column: str, class_column: str) ->
 
 
 def _find(names: Sequence[str], known: Sequence[str], chosen: str, advice: str) -> int | None:
-    """The column of the chosen name, or else the first of known names; None where there is none."""
+    """Find the column of the chosen name, or else the one of a known name; None where there is none."""
     if chosen:
         return names.index(chosen) if chosen in names else None
     bare = [re.sub(r"[^a-z]", "", name.lower()) for name in names]
@@ -103,9 +103,9 @@ def _find(names: Sequence[str], known: Sequence[str], chosen: str, advice: str) 
 
 
 def classes_of(where: str, rows: Iterable[Row], finder: "FileFinder", folder: str) -> dict[str, list[str]]:
-    """Class -> its files, in order. `folder` is the table's.
+    """Group the files of a table, which lies in `folder`: class -> its files, in order.
 
-    Raises DataError for a file that is not there, could be one of several, or is listed twice.
+    Raises DataError for a file that is missing, could be one of several, or is listed twice.
     """
     classes: dict[str, list[str]] = {}
     place_of: dict[str, str] = {}
@@ -128,10 +128,10 @@ def classes_of(where: str, rows: Iterable[Row], finder: "FileFinder", folder: st
 
 
 class FileFinder:
-    """Which of a tree's files a table means: from the table's folder, from the root, or from images/ below these.
+    """Finds the files of a tree that a table means.
 
-    Otherwise the only one whose path ends with the name; or, for a longer name, as absolute ones from another machine
-    are, the only one whose path from the innermost folder that holds them all is the name's end.
+    A name may be a path from the folder of the table, from the root, or from images/ in either; or the end of a path;
+    or a longer path from another machine that ends as a path does from the folder in which all files lie.
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
@@ -144,9 +144,9 @@ class FileFinder:
             self._by_file.setdefault(name.rpartition("/")[2], []).append(name)
 
     def find(self, file: str, folder: str = "", label: str = "") -> list[str]:
-        """The files that may be meant: one where it is clear, none where there is none.
+        """Find the files that may be meant: one where it is clear, none where there is none.
 
-        `folder` is the table's; `label` the class, whose folder decides between files of one name.
+        `folder` is that of the table. `label` is the class; a folder of its name decides between files of one name.
         """
         for root in self._roots:
             file = file.removeprefix(root)
@@ -160,7 +160,7 @@ class FileFinder:
         return sorted(in_class if len(found) > 1 and in_class else found)
 
     def _ends_of(self, file: str, alike: Sequence[str]) -> list[str]:
-        """The longest of the paths, without the folders that hold all files, that the name of a file ends with."""
+        """Find the longest paths, from the folder in which all files lie, with which the name of a file ends."""
         inner = {name: name.removeprefix(self._outer) for name in alike}
         is_absolute = file[:1] == "/" or file[1:2] == ":"
         ends = {n: path for n, path in inner.items() if file.endswith(f"/{path}") and (is_absolute or "/" in path)}

@@ -1,4 +1,4 @@
-"""What the folders around images say: which class each image belongs to, and which split each class."""
+"""Classes and splits that are told by the folders around images."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,18 +13,18 @@ from fewshot_km.errors import DataError
 from fewshot_km.text import counted
 
 Depth = Literal["auto", "each", 1, 2, 3, 4, 5, 6, 7, 8, 9]
-"""Folders from the outermost to a class: a number; each folder that holds images; or found out where it is clear."""
+"""How deep class folders lie: a number of folders; "each" folder with images is a class; or "auto", found out."""
 DEEPEST = 9
 
 Fixed = Literal["each"] | int
 Path = tuple[str, ...]
 Groups = Mapping[str, ClassFiles]
-"""Split -> class -> its files; the one split "" where folders tell of none."""
+"""Split -> class -> its files; all in the split "" where folders tell no splits."""
 
 
 @dataclass(frozen=True)
 class _Image:
-    """A file, the folders from the outermost to its own without those that tell nothing, and what gave its split."""
+    """A file; the folders from the outermost that differs to its own; its split, and the folder named for that."""
 
     file: str
     path: Path
@@ -42,14 +42,14 @@ def read_folders(
     may_lack: Collection[str] = (),
     wanted: Collection[str] = (),
 ) -> tuple[ClassFiles, ClassLists | None, str]:
-    """Classes with their files, the classes of each split where folders are named for splits, and what was recognised.
+    """Read classes with their files, the classes of each split (None without folders of splits), and a description.
 
-    within  only images below folders of this name, which is then no part of their classes' names
-    join    folders that are named for splits are ignored: classes of one name in them are one class
-    may_lack  splits that need no folders; they then have no classes
-    wanted  names that classes should have, which may tell their depth
-    Images outside of all classes are in none. Raises DataError where folders can be understood in two ways, where
-    splits share classes, or where one of the three is missing.
+    within    only read images below folders of this name, which is then no part of the names of classes
+    join      ignore folders that are named for splits: classes of one name in them are one class
+    may_lack  splits that need no folders and then have no classes
+    wanted    names that classes should have, which may tell how deep they lie
+    Images outside of all classes are left out. Raises DataError where folders can be understood in two ways, splits
+    share classes, or one of the three splits is missing.
     """
     placed = _drop_common(_place(where, images, within))
     placed = _join_splits(placed) if join else _split(where, placed)
@@ -73,7 +73,7 @@ def read_folders(
 
 
 def parts_within(name: str, within: str) -> Path | None:
-    """The folders of a file without `within`, a folder or a/b; None for a file that lies in no such folder."""
+    """The folders of a file, without `within` (a folder, or a/b); None for a file that lies in no such folder."""
     parts = tuple(name.split("/")[:-1])
     wanted = tuple(part for part in within.split("/") if part)
     if not wanted:
@@ -97,13 +97,13 @@ def _place(where: str, images: Sequence[str], within: str) -> list[_Image]:
 
 
 def _drop_common(placed: Sequence[_Image]) -> list[_Image]:
-    """Without the folders that all images share; but not without all of one that holds images itself."""
+    """Drop the folders that all images share, but keep at least one for images."""
     common = len(common_folders([image.path for image in placed]))
     return [replace(image, path=image.path[common:]) for image in placed]
 
 
 def _split_level(path: Path) -> int | None:
-    """Which folder above an image's own is the outermost that is named for a split."""
+    """The level of the outermost folder, above that of the image, that is named for a split."""
     return next((level for level, name in enumerate(path[:-1]) if splits_in(name)), None)
 
 
@@ -113,7 +113,7 @@ def _without(image: _Image, level: int, split: str) -> _Image:
 
 
 def _split(where: str, placed: Sequence[_Image]) -> list[_Image]:
-    """The images below folders that are named for splits, or all where there are no such folders."""
+    """Keep the images below folders that are named for splits; all where there are no such folders."""
     below: list[_Image] = []
     stands_for: dict[tuple[Path, str], set[str]] = {}  # where, and which split -> the folders there
     for image in placed:
@@ -133,7 +133,7 @@ def _split(where: str, placed: Sequence[_Image]) -> list[_Image]:
 
 
 def _join_splits(placed: Sequence[_Image]) -> list[_Image]:
-    """The images below folders that are named for different splits, without these; all where there are no such."""
+    """Drop the folders of splits from the paths of images below them; keeps all images where there are none."""
     splits: dict[Path, set[str]] = {}
     for image in placed:
         level = _split_level(image.path)
@@ -146,7 +146,7 @@ def _join_splits(placed: Sequence[_Image]) -> list[_Image]:
 
 
 def _group(where: str, placed: Sequence[_Image], depth: Depth, wanted: Collection[str]) -> tuple[Groups, str]:
-    """The images by split and class, and how deep classes lie where not all folders are one folder deep."""
+    """Group images by split and class; also says how deep classes lie, where that is not one folder for all."""
     longest = max(len(image.path) for image in placed)
     found = _find_depth(where, placed, longest, wanted) if depth == "auto" else depth
     if found != "each" and found > longest:
@@ -167,14 +167,14 @@ def _group(where: str, placed: Sequence[_Image], depth: Depth, wanted: Collectio
 
 
 def _class_folder(path: Path, depth: Fixed) -> Path | None:
-    """The folder that is an image's class; None where it does not lie so deep."""
+    """The folder of an image that is its class; None where the image does not lie so deep."""
     if depth == "each":
         return path
     return path[:depth] if len(path) >= depth else None
 
 
 def _find_depth(where: str, placed: Sequence[_Image], longest: int, wanted: Collection[str]) -> Fixed:
-    """The depth of classes where all depths make the same classes, or only one makes those that are wanted."""
+    """Find how deep classes lie: all depths make the same classes, or only one makes those that are wanted."""
     folders = {(image.split, image.path) for image in placed}
     outermost = {(split, path[:1]) for split, path in folders}
     is_shared = len({path for _, path in folders}) > len({path for _, path in outermost})  # train/x/ant and test/x/bee
@@ -203,7 +203,7 @@ def _names(paths: Iterable[Path], depth: Fixed) -> list[str]:
 
 
 def _advise_within(paths: Collection[Path]) -> str:
-    """Which option reads one of folders that hold the same classes, images/ant and masks/ant; "" without such."""
+    """Say which option reads one of two folders of the same classes, as images/ant and masks/ant; "" without such."""
     parents: dict[str, set[str]] = {}
     for path in paths:
         if len(path) > 1:
@@ -218,7 +218,7 @@ def _advise_within(paths: Collection[Path]) -> str:
 
 
 def _refuse_split_folders_without_classes(where: str, classes: ClassFiles) -> None:
-    """Images straight in test/ are no class called so; in train/ they may be, among other vehicles."""
+    """Raise DataError for images that lie in test/ itself; a class may be called train, among other vehicles."""
     called = {name: split_called(name.rpartition("/")[2]) for name in classes}
     found = [name for name, split in called.items() if split]
     if {called[name] for name in found} - {"train"}:

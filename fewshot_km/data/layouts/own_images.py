@@ -1,4 +1,4 @@
-"""Where the classes and splits of one's own images stand: in folders, in a table, in lists of each split."""
+"""The classes and splits of one's own images, as told by folders, a table, or lists of each split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from fewshot_km.text import counted
 
 @dataclass(frozen=True)
 class Choice:
-    """The options of the data set `folder` that say which classes and splits are meant; see there."""
+    """Those options of the data set `folder` that choose classes and splits; they are explained there."""
 
     table: str
     file_column: str
@@ -40,13 +40,13 @@ class Choice:
 
     @property
     def may_lack(self) -> Sequence[str]:
-        """The splits that may be without classes, since they get some later."""
+        """The splits that may lack classes, since they get some later."""
         return ("val",) if self.take_validation else ()
 
 
 @dataclass(frozen=True)
 class Found:
-    """Classes with their files, the classes of each split where something tells, how, and the tables that were read."""
+    """Classes with their files; the classes of each split, or None; how they were found; the tables that were read."""
 
     classes: ClassFiles
     lists: ClassLists | None
@@ -55,7 +55,7 @@ class Found:
 
 
 def find_classes(tree: FileTree, choice: Choice) -> Found:
-    """What the options choose, or else what is there; raises DataError where that is wrong or not clear."""
+    """Find what the options choose, or else what is there; raises DataError where that is wrong or not clear."""
     given = {name: value for name in ("table", "splits") if (value := getattr(choice, name))}
     if choice.split != "auto" and (choice.splits or choice.split != "fractions") and given:
         others = " and ".join(f'{name} = "{value}"' for name, value in given.items())
@@ -82,7 +82,7 @@ def find_classes(tree: FileTree, choice: Choice) -> Found:
 
 
 def _what_is_there(tree: FileTree, choice: Choice) -> Found:
-    """Split folders, three lists or else class folders; DataError where folders and lists, or two lists, disagree."""
+    """Find folders of splits, lists or else class folders; raises DataError where two of them disagree."""
     listed, unclear = find_list_files(tree.names, choice.may_lack)
     try:
         found = _from_folders(tree, choice)
@@ -117,12 +117,12 @@ def _from_only_lists(tree: FileTree, listed: Sequence[ListFiles], choice: Choice
 
 
 def _advise_validation(tree: FileTree) -> str:
-    """What to do where lists lack nothing but one for validation; else ""."""
+    """Say what to do where only the list for validation is missing; else ""."""
     return advise_validation(["val"]) if find_list_files(tree.names, ["val"])[0] else ""
 
 
 def _agreed(tree: FileTree, found: Found, files: ListFiles, choice: Choice) -> Found:
-    """The split of folders, with lists that say the same; those that nobody can read are left to be passed over.
+    """Check that lists say the same as folders, and count them as read; lists that cannot be read are passed over.
 
     Raises DataError where lists have an image in another split than its folder.
     """
@@ -159,7 +159,7 @@ def _from_folders(tree: FileTree, choice: Choice, join: bool = False, wanted: Se
 
 
 def _advise_table(tree: FileTree) -> str:
-    """What to do where folders tell no classes."""
+    """Say what to do where folders tell no classes."""
     tables = [f'table = "{name}"' for name in tree.names if ending(name) in (".csv", ".tsv")]
     if tables:
         return f"if a table says which class each image is, set {' or '.join(tables[:3])}"
@@ -217,7 +217,7 @@ def _from_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Found:
 
 
 def _read_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Mapping[str, ClassFiles]:
-    """Split -> class -> files, as three lists have them."""
+    """Read the lists: split -> class -> files."""
     finder, images = _finder(tree, choice), _images(tree, choice)
     by_split = {}
     for split in (split for split in SPLIT_NAMES if split in files):
@@ -233,7 +233,7 @@ def _finder(tree: FileTree, choice: Choice) -> FileFinder:
 
 
 def _list_files_with(tree: FileTree, choice: Choice) -> ListFiles | None:
-    """The lists that the file `splits` stands among; None where it is not one of several."""
+    """Find the set of lists that the option `splits` names one of; None where it names another file."""
     listed = find_list_files(tree.names, choice.may_lack)[0]
     return next((files for files in listed if choice.splits in files.values()), None)
 

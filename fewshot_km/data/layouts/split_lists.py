@@ -1,4 +1,4 @@
-"""A split told by lists beside the images, one a split: texts, or as LibFewShot, A Closer Look, easyfsl have them."""
+"""Lists beside the images, one for each split: texts, or as LibFewShot, A Closer Look and easyfsl have them."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -20,10 +20,10 @@ ListFiles = Mapping[str, str]
 
 
 def find_list_files(names: Sequence[str], may_lack: Collection[str] = ()) -> tuple[list[ListFiles], list[str]]:
-    """Files named for the three splits, of one folder and ending, as train.csv, val.csv and test.csv.
+    """Find files of one folder and ending that are named for the three splits, as train.csv, val.csv and test.csv.
 
-    `may_lack` are splits that need no list. Also, where there are none, the files that are named for splits, but not
-    one for each; but no texts, which are often something else.
+    `may_lack` are splits that need no list. Where there are none, also returns files that are named for some of the
+    splits only; without texts, which are often something else.
     """
     groups: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
     for name in names:
@@ -42,7 +42,7 @@ def find_list_files(names: Sequence[str], may_lack: Collection[str] = ()) -> tup
 
 
 def read_class_names(tree: FileTree, name: str) -> ClassLists:
-    """The classes of each split from a json file, whose keys may be any words for splits; raises DataError."""
+    """Read the classes of each split from a json file, whose keys may be any words for splits; raises DataError."""
     where = f"{tree}: '{name}'"
     text = tree.read_text(name)
     try:
@@ -55,11 +55,11 @@ def read_class_names(tree: FileTree, name: str) -> ClassLists:
 
 
 def read_list(tree: FileTree, name: str, images: Sequence[str], file_column: str, class_column: str) -> list[Row]:
-    """The files of one split and their classes, from a csv file, a text, or a json file of one of these forms.
+    """Read the files of one split and their classes from a csv file, a text, or a json file of one of these forms.
 
     {"label_names": [...], "image_names": [...], "image_labels": [indices of label names]}, as A Closer Look writes;
     {"class_names": [...], "class_roots": [folders]}, as easyfsl does, whose files are the `images` in these folders.
-    A text (.txt) has a class, or an image file and its class, in each line. Raises DataError where it is neither.
+    A text (.txt) has in each line a class, or an image file and its class. Raises DataError for anything else.
     """
     where = f"{tree}: '{name}'"
     if ending(name) == ".txt":
@@ -82,7 +82,7 @@ def read_list(tree: FileTree, name: str, images: Sequence[str], file_column: str
 
 
 def _from_lines(where: str, tree: FileTree, name: str, images: Sequence[str]) -> list[Row]:
-    """Lines "ant" for all images in a folder of this name, or "images/ant 1.jpg ant" for one image; no mixture."""
+    """Read lines "ant", for all images in a folder of this name, or "images/ant 1.jpg ant", for one image."""
     suffixes = "|".join(re.escape(suffix) for suffix in sorted(image_suffixes(), key=len, reverse=True))
     pair = re.compile(rf"(.+?(?:{suffixes}))(?:\s+|\s*[,;]\s*)(.*\S)", re.IGNORECASE)
     lines = [(n, line.strip()) for n, line in enumerate(tree.read_text(name).split("\n"), start=1) if line.strip()]

@@ -1,4 +1,4 @@
-"""What people call their splits: the words in names of folders, files and columns that stand for one."""
+"""Words for splits in the names of folders, files and columns."""
 
 import re
 from functools import lru_cache
@@ -11,7 +11,7 @@ SPLIT_WORDS = {
         *("metatest", "metatesting", "metanovel"),
     ),
 }
-"""Split -> what it is called, lower case and letters only; base and novel are Chen et al.'s (A Closer Look)."""
+"""Split -> words for it, in lower case and letters only; base and novel are Chen et al.'s (A Closer Look)."""
 
 _OWNER = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _THINGS = "images?|imgs?|pictures?|photos?|dataset|set|classes|class|split|part|folder|files?|list|filelist"
@@ -20,13 +20,13 @@ _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 def split_called(name: str) -> str | None:
-    """The split that a whole name stands for, whatever its case: Train, meta-test, val2017, testImages; else None."""
+    """The split that a whole name stands for, in any case: Train, meta-test, val2017, testImages; else None."""
     found = _GLUED.fullmatch("".join(letter for letter in name.casefold() if letter.isalpha()))
     return _OWNER[found[1]] if found else None
 
 
 def split_and_rest(name: str) -> tuple[str, str] | None:
-    """The one split that a name mentions, and what else is in it, as birds in birds_train; None without just one."""
+    """The split that a name mentions and the rest of the name (train, birds in birds_train); None unless it is one."""
     splits = splits_in(name)
     if len(splits) != 1:
         return None
@@ -36,7 +36,7 @@ def split_and_rest(name: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=1 << 16)  # asked for each image, of which folders are few
 def splits_in(name: str) -> frozenset[str]:
-    """The splits that a name mentions: one where all of it stands for one, else those of its parts (birds_Train)."""
+    """The splits that a name mentions: the one that all of it stands for, else those of its parts (birds_Train)."""
     whole = split_called(name)
     if whole:
         return frozenset([whole])

@@ -1,4 +1,4 @@
-"""The HDF5 files that torchmeta makes of published data sets, for the readers of these.
+"""The HDF5 files that torchmeta makes of published data sets.
 
 Its sources (torchmeta/datasets/) write, below a group "datasets", or in the file itself for CIFAR-100 and Omniglot:
 
@@ -8,7 +8,7 @@ cifar100/base.py           data.hdf5: uint8 [600, 32, 32, 3] under superclass/cl
 omniglot.py                data.hdf5: uint8 [20, 105, 105], ink 255, under images_background/alphabet/character or
                            images_evaluation/..., the drawings in the order in which a folder was listed
 
-{train,val,test}_labels.json beside the first three lists the names. The originals are deleted, or some of them.
+{train,val,test}_labels.json lists the names beside the first three. torchmeta deletes some of the original files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,23 +34,23 @@ LABELS_LIMIT = 1 << 20  # bytes; 351 descriptions take 12,000
 DEEPEST = 3  # groups, one in another, as in Omniglot's; a group may also be linked into itself
 
 Shape = tuple[int, ...] | None
-"""Of an image, uint8; None where it is a file's bytes."""
+"""The shape of uint8 images; None for image files, as bytes."""
 
 
 def find_torchmeta(names: Sequence[str]) -> dict[str, tuple[str, str]] | None:
-    """Split -> paths of its HDF5 and its JSON file; None where the six are not all in one folder."""
+    """Find the six files: split -> paths of its HDF5 and its JSON file; None where they are not all in one folder."""
     found = find_together(names, [file for pair in FILES.values() for file in pair])
     return {split: (found[data], found[labels]) for split, (data, labels) in FILES.items()} if found else None
 
 
 def find_one_file(names: Sequence[str]) -> str | None:
-    """The path of the one HDF5 file that holds all splits of CIFAR-100 or Omniglot."""
+    """Find the one HDF5 file that holds all of CIFAR-100 or Omniglot; None without it."""
     there = by_original_name(names)
     return next((name for original, name in there.items() if original.rpartition("/")[2] == ONE_FILE), None)
 
 
 def count_labelled(tree: FileTree, data: str, labels: str, shape: Shape) -> dict[str, int]:
-    """Class -> images, of one split; raises DataError where the two files do not agree, or hold anything else."""
+    """Count the images of each class of a split; raises DataError where the two files disagree or are damaged."""
     names = _read_labels(tree, labels)
     counts = count_arrays(tree, data, shape)
     if sorted(counts) != sorted(names):
@@ -59,7 +59,7 @@ def count_labelled(tree: FileTree, data: str, labels: str, shape: Shape) -> dict
 
 
 def count_arrays(tree: FileTree, data: str, shape: Shape, top: str = "datasets") -> dict[str, int]:
-    """Path below the group `top`, "" for the file itself, -> images of its array; raises DataError."""
+    """Count the images of each array, by its path below the group `top`, "" for the file itself; raises DataError."""
     with _open(tree, data, top) as group:
         return {path: len(array) for path, array in _arrays(group, shape, f"{tree}: '{data}'")}
 
@@ -77,7 +77,7 @@ def read_arrays(
 def find_hdf5_layout(
     tree: FileTree, label: str, form: ImageForm, *, files: bool = True, named: bool = True, note: str = ""
 ) -> Layout | None:
-    """The six files of a tree, which hold image `files`, or else images of the form's size; None without them."""
+    """Find the six files, which hold image `files` or else pixels of the form's size; None without them."""
     found = find_torchmeta(tree.names)
     if not found:
         return None
@@ -111,7 +111,7 @@ def _read_labels(tree: FileTree, name: str) -> list[str]:
 
 @contextmanager
 def _open(tree: FileTree, name: str, top: str) -> Iterator[Any]:
-    """The group `top` of a file, or the file itself; raises DataError for what is damaged or h5py is missing for."""
+    """Open the group `top` of a file, or the file itself; raises DataError where it is damaged or h5py missing."""
     what = f"{tree}: '{name}'"
     try:
         import h5py
@@ -134,14 +134,14 @@ def _open(tree: FileTree, name: str, top: str) -> Iterator[Any]:
 
 
 def _is_own(group: Any, name: str) -> bool:
-    """Whether something lies in the file itself: HDF5's other links may lead to any file of the machine."""
+    """Tell whether something lies in the file itself: other links of HDF5 may lead to any file of the machine."""
     import h5py
 
     return isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
 def _arrays(group: Any, shape: Shape, what: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Path and array of each class, by path. Links to elsewhere are refused."""
+    """Yield path and array of each class, in the order of paths; raises DataError for links to elsewhere."""
     import h5py
 
     for name in sorted(group):
@@ -155,7 +155,7 @@ def _arrays(group: Any, shape: Shape, what: str, above: tuple[str, ...] = ()) ->
 
 
 def _checked(array: Any, shape: Shape, what: str) -> Any:
-    """One class's array. Such as lie in other files, and what unpacks without bound, are refused."""
+    """Check the array of a class; raises DataError where it lies in another file or unpacks without bound."""
     import h5py
 
     is_array = isinstance(array, h5py.Dataset)

@@ -108,7 +108,7 @@ def folder(
 def _divide(
     where: str, found: Found, fractions: Sequence[float], seed: int, validation: float
 ) -> tuple[ClassLists, str]:
-    """The classes of each split, and what was recognised; raises DataError where the options do not fit."""
+    """Divide the classes into splits, and say how; raises DataError where the options do not fit."""
     lists = found.lists
     if validation and (lists is None or lists["val"]):
         there = "fractions split these classes" if lists is None else "there are classes for validation already"
@@ -132,9 +132,9 @@ def _describe_masks(classes: ClassFiles) -> str:
 
 
 def pairs_with_masks(images: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of image and mask: of one folder, and of one name but for the ending, or for what is added to masks.
+    """Pair images with masks of the same folder, whose names differ in the ending or have "_mask" or the like added.
 
-    Of two endings png is the mask's, as masks are stored without loss.
+    Of two endings, png is that of the mask, as masks are stored without loss.
     """
     images = list(images)
     plain: dict[str, list[str]] = {}

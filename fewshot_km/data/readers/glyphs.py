@@ -102,7 +102,7 @@ def _centre(outline: Outline) -> Outline:
 
 
 def jitter(outline: Outline, numbers: Sequence[float]) -> Outline:
-    """A letter as another hand would place it: turned, slanted, stretched, sized and shifted.
+    """Place a letter as another hand would: turned, slanted, stretched, sized and shifted.
 
     numbers are six uniform ones from [0, 1); the result is in pixels from the picture's centre. The ranges
     are modest: chosen by eye so that accents stay readable on the smallest letters.

@@ -96,7 +96,7 @@ def find_images(tree: FileTree, trees: Sequence[FileTree]) -> Layout | None:
 
 
 def by_number(tables: Tables, names: Sequence[str]) -> SplitFiles | None:
-    """The listed images in a tree of ILSVRC's own files; None where there is none.
+    """Find the listed images in a tree of ILSVRC's own files; None where there is none.
 
     In the lists, n0153282900000005.jpg is the fifth image of class n01532829 by the numbers in ILSVRC's file names
     (n01532829_1098.JPEG), counted from one, as in Liu's mini-imagenet-tools, which remake the data set from ImageNet.
@@ -124,7 +124,7 @@ def _position(file: str, wnid: str) -> int:
 
 
 def find_pickles(names: Sequence[str]) -> dict[str, str]:
-    """Split -> the pickle that holds it; those of training images held out from training are not used."""
+    """Find the pickle of each split; pickles of further images of training classes are not used."""
     found = {}
     for original, name in sorted(by_original_name(names).items(), key=lambda item: item[0] == item[1]):  # copies first
         match = PICKLES.fullmatch(original.rpartition("/")[2])

@@ -60,12 +60,12 @@ def omniglot_vinyals(data_root: Path) -> Dataset:
 
 
 def views(name: str) -> list[str]:
-    """The bank's class names of one character: itself turned by 0, 90, 180 and 270 degrees counter-clockwise."""
+    """The names in the bank of a character turned by 0, 90, 180 and 270 degrees counter-clockwise."""
     return [f"{name}@{angle}" for angle in ANGLES]
 
 
 def load_bank(data_root: Path) -> Prepared:
-    """The bank of all characters in four rotations; decoded where it is not cached."""
+    """Load the bank of all characters in four rotations, from the cache or the files; raises DataError."""
     trees = find_omniglot(data_root)
     found = " and ".join(tree.path.name for tree in trees)
     if any(isinstance(tree, Hdf5Tree) for tree in trees):
@@ -75,10 +75,10 @@ def load_bank(data_root: Path) -> Prepared:
 
 
 def find_omniglot(data_root: Path) -> list[FileTree]:
-    """Both halves, zipped or unpacked; or one folder or archive with the drawings of both; or torchmeta's HDF5 file.
+    """Find both halves, zipped or unpacked; or one folder or archive with both; or torchmeta's HDF5 file.
 
-    They are looked for in `data_root` and where fetching, torchvision and a clone of the original put them. Raises
-    DataError that says what to do.
+    They may lie in `data_root` or where fetching, torchvision and a clone of the original put them. Raises DataError
+    that says what to do where they do not.
     """
     places = [_find_half(file, data_root) for file in OMNIGLOT_FILES]
     halves = [open_tree(place) for place in places if place]
@@ -103,7 +103,7 @@ def find_omniglot(data_root: Path) -> list[FileTree]:
 
 
 def _find_half(file: RemoteFile, data_root: Path) -> Path | None:
-    """The archive or its unpacked folder; raises DataError where a host has sent something else in its place."""
+    """Find an archive or its unpacked folder; raises DataError where a host has sent something else in its place."""
     for place in file.places(data_root):
         entries = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
         there = by_original_name(entries)
@@ -120,9 +120,9 @@ def _find_half(file: RemoteFile, data_root: Path) -> Path | None:
 
 
 def list_characters(tree: FileTree) -> Characters:
-    """The drawings of a half or of both, <Alphabet>/characterNN/NNNN_MM.png at any depth; all else is passed over.
+    """List the drawings of a half or of both, <Alphabet>/characterNN/NNNN_MM.png at any depth, and nothing else.
 
-    Of folders with the same character the fullest counts: a clone also has small selections of the drawings.
+    Where folders hold the same character, the fullest counts: a clone also has small selections of the drawings.
     """
     folders: dict[tuple[str, str], list[str]] = {}
     for member in sorted(tree.names, key=lambda m: sort_key(m.rpartition("/")[2])):
@@ -138,7 +138,7 @@ def list_characters(tree: FileTree) -> Characters:
 def read_bank(halves: Sequence[FileTree], counts: Sequence[int]) -> ImageBank:
     """Decode all drawings: uint8 [20, 1, 28, 28] per class, ink 255, characters by name, each with its four rotations.
 
-    `counts` are the characters of each tree, a half or both. Raises DataError where one is incomplete or damaged.
+    `counts`: the number of characters in each tree. Raises DataError where a tree is incomplete or damaged.
     """
     found = [list_characters(half) for half in halves]
     check_complete(halves, counts, found)
@@ -185,7 +185,7 @@ def check_complete(halves: Sequence[FileTree], counts: Sequence[int], found: Seq
 
 
 def decode_drawing(data: bytes) -> npt.NDArray[np.uint8]:
-    """One PNG of 105x105, dark ink on white -> uint8 [28, 28], ink 255; raises Pillow's many errors."""
+    """Decode a PNG of 105x105, dark ink on white, to uint8 [28, 28], ink 255; raises any of Pillow's errors."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         if image.size != (DRAWN_SIZE, DRAWN_SIZE):
             raise ValueError(f"it is {image.size[0]}x{image.size[1]}, not {DRAWN_SIZE}x{DRAWN_SIZE}")
@@ -206,10 +206,10 @@ def _decode_or_say(data: bytes) -> npt.NDArray[np.uint8] | str:
 
 
 class Hdf5Tree(FileTree):
-    """The drawings of both halves as PNG files <half>/<Alphabet>/characterNN/0_MM.png.
+    """torchmeta's HDF5 file as if it were a folder of PNG files <half>/<Alphabet>/characterNN/0_MM.png.
 
-    MM is a drawing's position in the file, which is the order in which torchmeta's machine listed a folder: which of
-    the twenty was published under which number, the file does not tell.
+    MM is the position of a drawing in the file: the order in which torchmeta's machine listed a folder. The file does
+    not tell under which number a drawing was published.
     """
 
     def __init__(self, tree: FileTree, name: str) -> None:
@@ -218,7 +218,7 @@ class Hdf5Tree(FileTree):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Every drawing; raises DataError where the file is damaged or something else."""
+        """All drawings; raises DataError where the file is damaged or something else."""
         counts = count_arrays(self._tree, self._name, (DRAWN_SIZE, DRAWN_SIZE), top="")
         return tuple(_file(path, position) for path, count in counts.items() for position in range(count))
 
@@ -237,11 +237,11 @@ class Hdf5Tree(FileTree):
                 yield file, out.getvalue()
 
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """One drawing."""
+        """Open one drawing."""
         return io.BytesIO(self.read_one(name))
 
     def fingerprint(self) -> list[object]:
-        """That of the folder or archive in which the file lies."""
+        """The fingerprint of the folder or archive in which the file lies."""
         return [self._name, *self._tree.fingerprint()]
 
 

@@ -1,4 +1,4 @@
-"""What the labels of tieredImageNet's pickles and arrays tell: WordNet ids by descriptions, or numbers alone."""
+"""The labels of tieredImageNet's pickles and arrays: WordNet ids by their descriptions, or numbers alone."""
 
 from collections.abc import Mapping
 
@@ -20,14 +20,14 @@ NAMES, SYNSETS = "class_names.txt", "synsets.txt"
 
 
 def is_numbered(tree: FileTree, name: str) -> bool:
-    """Whether a file's labels are numbers without names, as in MetaOptNet's copy; raises DataError if damaged."""
+    """Tell whether labels are numbers without names, as in MetaOptNet's copy; raises DataError if damaged."""
     return _has_numbers_alone(_load(tree, name))
 
 
 def read_labels(tree: FileTree, given: Mapping[str, str]) -> tuple[dict[str, npt.NDArray[np.str_]], bool]:
-    """The class of each image, str [N] for each split, and whether classes are numbered since nothing names them.
+    """Read the class of each image, str [N] by split; also tells whether classes are numbered, since none has a name.
 
-    `given` are the paths of the labels' files and of the texts, which numbers need not. Raises DataError.
+    `given` are the paths of the files of labels and of the texts, which numbers do not need. Raises DataError.
     """
     contents = {split: _load(tree, given[LABELS[split]]) for split in SPLIT_NAMES}
     where = {split: f"{tree}: '{given[LABELS[split]]}'" for split in SPLIT_NAMES}
@@ -53,13 +53,18 @@ def _has_numbers_alone(content: object) -> bool:
     return isinstance(content, dict) and "labels" in content and "label_specific_str" not in content
 
 
+def _read_numbers(content: object, key: str) -> npt.NDArray[np.int64]:
+    assert isinstance(content, dict)
+    labels = np.asarray(content[key])
+    assert labels.ndim == 1
+    assert labels.dtype.kind in "iu"
+    assert labels.min() >= 0
+    return labels
+
+
 def _numbered(content: object, where: str, split: str) -> npt.NDArray[np.str_]:
     try:
-        assert isinstance(content, dict)
-        labels = np.asarray(content["labels"])
-        assert labels.ndim == 1
-        assert labels.dtype.kind in "iu"
-        assert labels.min() >= 0
+        labels = _read_numbers(content, "labels")
     except (AssertionError, TypeError, ValueError) as error:
         raise DataError(
             f"{where} should hold numbers of classes [N] as labels ({describe_error(error)}); fetch it again"
@@ -70,7 +75,7 @@ def _numbered(content: object, where: str, split: str) -> npt.NDArray[np.str_]:
 
 
 def _read_descriptions(tree: FileTree, names_file: str, synsets_file: str) -> dict[str, set[str]]:
-    """Description -> the WordNet ids that it stands for, from the two text files, line by line; raises DataError."""
+    """Read the WordNet ids of each description from the two texts, line by line; raises DataError."""
     # latin-1, which is how the pickles' strings are read: what is the same in both files stays the same
     names, synsets = (tree.read_one(file).decode("latin1").splitlines() for file in (names_file, synsets_file))
     if len(names) != len(synsets):
@@ -85,19 +90,17 @@ def _read_descriptions(tree: FileTree, names_file: str, synsets_file: str) -> di
 
 
 def _described(content: object, where: str, split: str, described: Mapping[str, set[str]]) -> npt.NDArray[np.str_]:
-    """The WordNet id of each image of a split, str [N]; raises DataError.
+    """Find the WordNet id of each image of a split, str [N]; raises DataError.
 
-    A description may stand for two classes of ImageNet ('crane', 'maillot'), but for one in this split: the labels
-    were counted in the order in which a folder was listed, so that nothing else could tell two apart.
+    A description may stand for two classes of ImageNet ('crane', 'maillot'), but for one in this split only: the
+    labels count classes in the order in which a folder was listed, so nothing else could tell the two apart.
     """
     try:
+        labels = _read_numbers(content, "label_specific")
         assert isinstance(content, dict)
-        labels, descriptions = np.asarray(content["label_specific"]), content["label_specific_str"]
-        assert labels.ndim == 1
-        assert labels.dtype.kind in "iu"
+        descriptions = content["label_specific_str"]
         assert isinstance(descriptions, list)
         assert all(isinstance(text, str) for text in descriptions)
-        assert labels.min() >= 0
         assert labels.max() < len(descriptions)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise DataError(
