@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from fewshot_km.accel.replacing import Forwards, replaced_forwards
 from fewshot_km.models.conv4 import ConvBlock
+from fewshot_km.models.modulation import KernelModulator
 
 ROUNDING = 1e4  # relative, in units of the precision: orders of sums differ by some tens, formulas by a million
 
@@ -51,7 +52,6 @@ def _derivatives(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) 
     generator = torch.Generator().manual_seed(0)
 
     def numbers(shape: tuple[int, ...]) -> Tensor:
-        """Of either sign, small and large."""
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
     with torch.enable_grad():
@@ -61,9 +61,11 @@ def _derivatives(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) 
     return value.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def _blocks() -> list[tuple[nn.Module, tuple[int, ...]]]:
-    return [(ConvBlock(2, 3, "stride", "batch"), (4, 2, 6, 6)), (ConvBlock(2, 3, "pool", "batch"), (4, 2, 6, 6))]
-
-
-_POINTS: dict[type[nn.Module], Callable[[], list[tuple[nn.Module, tuple[int, ...]]]]] = {ConvBlock: _blocks}
+_POINTS: dict[type[nn.Module], Callable[[], list[tuple[nn.Module, tuple[int, ...]]]]] = {
+    KernelModulator: lambda: [(KernelModulator((2, 2)), (3, 2, 2, 2))],
+    ConvBlock: lambda: [
+        (ConvBlock(2, 3, "stride", "batch"), (4, 2, 6, 6)),
+        (ConvBlock(2, 3, "pool", "batch"), (4, 2, 6, 6)),
+    ],
+}
 """Modules of a class, and shapes of their inputs."""

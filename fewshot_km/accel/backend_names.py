@@ -1,8 +1,8 @@
-"""What command lines and tuning files call the backends."""
+"""The backends' names on the command line and in tuning files, without torch, whose import takes seconds."""
 
 from typing import Literal
 
 BackendName = Literal["plain", "fused", "vmap", "compiled"]
 
 AUTO = "auto"
-"""The backend that the rule chooses; see `choice`."""
+"""Stands for the backend that the rule chooses (`accel.choice`)."""

@@ -1,4 +1,4 @@
-"""How long each backend takes for the tasks of a meta-batch: measured in turns, which is fair on a busy machine."""
+"""Seconds of each backend for the tasks of a meta-batch, measured in turns, which is fair on a busy machine."""
 
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -16,9 +16,9 @@ def measure_in_turns(
     rounds: int,
     on_failure: Callable[[str, Exception], None],
 ) -> dict[str, float]:
-    """Median seconds by name: after a warm-up, each runs once in every round, and the next round begins with another.
+    """Median seconds by name: after a warm-up, each runs once in every round, and each round begins with another one.
 
-    What raises in its warm-up is left out, and `on_failure` hears why.
+    A run that raises in its warm-up is left out; `on_failure` is called with its name and error.
     """
     able = {}
     for name, run in runs.items():
@@ -40,6 +40,6 @@ def measure_in_turns(
 
 
 def fastest(seconds: Mapping[str, float], rule: str) -> str:
-    """The rule's backend, or the fastest one where that is faster by more than noise."""
+    """The fastest backend where it is faster than the rule's by more than noise, else the rule's."""
     best = min(seconds, key=lambda name: seconds[name])
     return best if rule not in seconds or seconds[best] < WORTH_IT * seconds[rule] else rule

@@ -1,6 +1,6 @@
 """Meta-learning algorithms: one inner loop, and for each learner an answer to "which parameters adapt?".
 
-Names and options are in `learner_registry`. Everything else needs torch, and is imported when it is first asked for.
+`learner_registry` has names and options. All else needs torch, and is imported at its first use.
 """
 
 import lazy_loader

@@ -14,7 +14,7 @@ from fewshot_km.models.norms import norm_parameter_names
 class KMMAML(GradientLearner):
     """KM-MAML: kernel modulators and the head adapt; the outer loop trains the kernels too.
 
-    norm_affine  implicit modulation (paper Eq. 5-8): which norm parameters adapt with them: full, bias or none
+    norm_affine  implicit modulation (paper Eq. 5-8): the norm parameters that adapt with them: full, bias or none
     """
 
     def __init__(
@@ -28,6 +28,6 @@ class KMMAML(GradientLearner):
         return modulate(super().build_network())
 
     def adapted_names(self) -> Iterable[str]:
-        """U of every layer, the chosen norm parameters, and the head."""
+        """U1 and U2 of every layer, the chosen norm parameters, and the head."""
         norm = norm_parameter_names(self.network, self.norm_affine)
         return [*modulator_names(self.network), *norm, *self.head_names()]

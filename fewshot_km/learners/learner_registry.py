@@ -1,6 +1,6 @@
-"""The learners by name with their options; what they compute with is imported when one is built.
+"""The learners by name, with their options and defaults. Building one imports its module.
 
-Reading a grid needs the names, options and defaults. It does not need torch, whose import takes seconds.
+Reading a grid needs names and options only, and so does not wait for the import of torch, which takes seconds.
 """
 
 from collections.abc import Callable

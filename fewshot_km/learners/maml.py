@@ -11,7 +11,7 @@ from fewshot_km.models.norms import norm_parameter_names
 class MAML(GradientLearner):
     """MAML: the whole network adapts.
 
-    norm_affine  which norm parameters adapt with it: none (as MAML's code), bias, or full
+    norm_affine  the norm parameters that adapt with it: none (as in MAML's code), bias or full
     """
 
     def __init__(

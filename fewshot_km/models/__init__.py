@@ -1,6 +1,6 @@
 """Networks of a backbone and a head: plain modules, found by name.
 
-Names and options are in `backbone_registry`. Everything else needs torch, and is imported when it is first asked for.
+`backbone_registry` has names and options. All else needs torch, and is imported at its first use.
 """
 
 import lazy_loader

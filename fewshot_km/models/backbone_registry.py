@@ -1,6 +1,6 @@
-"""The backbones by name with their options; what they compute with is imported when one is built.
+"""The backbones by name, with their options and defaults. Building one imports its module.
 
-Reading a grid needs the names, options and defaults. It does not need torch, whose import takes seconds.
+Reading a grid needs names and options only, and so does not wait for the import of torch, which takes seconds.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,8 @@ def conv4(
 ) -> "nn.Module":
     """Four 3x3 convolutions (MAML): strided with a mean at the end, or max-pooled and flattened.
 
-    Weights start as torch's layers start them, uniform within 1/sqrt(fan-in). Xavier's wider start, which has the same
-    function under batch norm, meta-trains more slowly: Adam's steps are smaller beside larger kernels.
+    Weights start as torch's layers start them, uniform within 1/sqrt(fan-in). Xavier's wider start gives the same
+    function under batch norm but meta-trains more slowly: Adam's steps are smaller beside larger kernels.
 
     28x28x1, 64 filters, stride -> 64 features; 84x84x3, 32 filters, pool -> 800 features.
     Raises ConfigError for an unknown value or images too small to be halved four times.

@@ -1,4 +1,4 @@
-"""The convolution kernels of a network with given parameters: as they are kept, or as the network uses them."""
+"""The convolution kernels of a network with given parameters, before and after modulation."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,12 @@ from torch.nn.utils import parametrize
 
 
 def kept_kernels(network: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By layer the kernels W [k_n, k_c, k_h, k_w] of every Conv2d, whatever reshapes them in use."""
+    """The kernels W [k_n, k_c, k_h, k_w] of every Conv2d by layer, before any modulation."""
     return _ask(_Kept(network), parameters)
 
 
 def used_kernels(network: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By layer the kernels [k_n, k_c, k_h, k_w] that every Conv2d convolves with: W~ where it is modulated, else W."""
+    """The kernels [k_n, k_c, k_h, k_w] that every Conv2d convolves with, by layer: W~ where it is modulated, else W."""
     return _ask(_Used(network), parameters)
 
 
@@ -42,7 +42,7 @@ class _Kept(_Used):
 
 
 def _ask(wrapper: _Used, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters that the network does not have are passed over: a delta may hold more than them."""
+    """Call the wrapper with the parameters that the network has: a delta may hold others, too."""
     own = {name for name, _ in wrapper.network.named_parameters()}
     values = {f"network.{name}": value for name, value in parameters.items() if name in own}
     kernels: dict[str, Tensor] = functional_call(wrapper, values, ())

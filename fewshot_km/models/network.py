@@ -13,8 +13,8 @@ from fewshot_km.models.backbone_registry import NETWORKS
 class Network(nn.Module):
     """A backbone [M, C, H, W] -> [M, F] and a linear head [M, F] -> logits [M, ways].
 
-    Raises ConfigError for a backbone with running statistics, whatever they are called: a task must not see what other
-    tasks left behind.
+    Raises ConfigError for a backbone with running statistics under any name: a task must not see what other tasks left
+    behind.
     """
 
     def __init__(self, backbone: nn.Module, ways: int, image_shape: tuple[int, int, int]) -> None:
@@ -36,7 +36,7 @@ class Network(nn.Module):
 
 
 def _check_keeps_nothing(backbone: nn.Module, before: Mapping[str, Tensor]) -> None:
-    """Raise ConfigError where a backbone has changed a buffer since, or is built to keep running statistics."""
+    """Raise ConfigError where a backbone has changed its buffers since `before`, or is built to keep statistics."""
     after = dict(backbone.named_buffers())
     changed = [name for name in {**before, **after} if name not in before or not _same(before[name], after.get(name))]
     named = [name for name in after if "running" in name.rpartition(".")[2]]

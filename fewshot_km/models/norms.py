@@ -1,4 +1,4 @@
-"""Normalisation layers by mode. The mode is part of the protocol: tables print it."""
+"""Normalisation layers by mode, and the names of their scales and shifts. Tables print the mode: it is protocol."""
 
 import math
 from typing import get_args
@@ -39,9 +39,9 @@ _CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Parame
 def norm_parameter_names(network: nn.Module, choice: str = "full") -> list[str]:
     """Names of the norm layers' (gamma, beta) among `network.named_parameters()`: full, bias, or none of them.
 
-    Norm layers are torch's, and modules of other classes whose own parameters are a number for each channel, or a scale
-    and a shift of one shape; an attribute `affine` of such a module decides. Raises ConfigError for another choice, and
-    where a module's parameters may be a scale or a shift but are not called so.
+    Norm layers are torch's own, and modules of other classes whose own parameters are one number per channel, or a
+    scale and a shift of one shape; the attribute `affine` of such a module decides, where it has one. Raises
+    ConfigError for another choice, and for a parameter that may be a scale or a shift but has no such name.
     """
     if choice not in get_args(AffineChoice):
         raise ConfigError(f"unknown norm_affine '{choice}'; known: {', '.join(get_args(AffineChoice))}")
@@ -56,7 +56,7 @@ def norm_parameter_names(network: nn.Module, choice: str = "full") -> list[str]:
 
 
 def _scale_and_shift(name: str, module: nn.Module) -> list[str]:
-    """A norm layer's own parameters; none of another module."""
+    """The names of a norm layer's own parameters; [] for another module."""
     own = {parameter: value.shape for parameter, value in module.named_parameters(recurse=False)}
     by_torch = next(k for k in type_before_parametrizations(module).__mro__ if k.__module__.split(".")[0] == "torch")
     if isinstance(module, _NORM_LAYERS) and is_parametrized(module):
@@ -85,7 +85,7 @@ def _scale_and_shift(name: str, module: nn.Module) -> list[str]:
 
 
 def _is_per_channel(shape: torch.Size) -> bool:
-    """[C], [C, 1, 1], [1, C, 1, 1]."""
+    """True for [C], [C, 1, 1] and [1, C, 1, 1]."""
     if len(shape) == 1:
         return True
     if len(shape) == 3:

@@ -14,9 +14,9 @@ Array = NDArray[Any]
 
 
 def episode_channels_last(episode: Episode) -> Episode:
-    """The same images, laid out so.
+    """The episode with channels-last images.
 
-    Strides are set by hand because torch leaves images of one channel as they are, and layers after them, too.
+    Strides are set by hand: torch would leave images of one channel as they are, and so the layers after them.
     """
 
     def lay_out(x: Tensor) -> Tensor:
@@ -35,34 +35,29 @@ def episode_channels_last(episode: Episode) -> Episode:
 
 
 def kernels_channels_last(meta: Params) -> Params:
-    """The same parameters, convolution kernels laid out so."""
+    """The parameters with channels-last convolution kernels."""
     return {n: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for n, v in meta.items()}
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether the loops can read it: on a CPU, in a precision that they are written for."""
+    """True for tensors that the loops can read: on a CPU, in a precision that they are written for."""
     return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 def array_of(tensor: Tensor) -> Array:
-    """The same numbers, in order in memory; without a graph."""
+    """The tensor's numbers as a contiguous array, without a graph."""
     return np.ascontiguousarray(tensor.detach().numpy())
 
 
-def channels_last(images: Tensor) -> Tensor:
-    """[N, C, H, W], copied where they are not laid out so; without a graph."""
-    return images_of(rows_of(images), images.shape[1])
-
-
 def rows_of(images: Tensor) -> Array:
-    """[N, C, H, W] -> [N, H, W * C], a view where they are laid out so; without a graph.
+    """[N, C, H, W] -> [N, H, W * C] without a graph: a view of channels-last images, a copy of others.
 
-    By numpy, whose views take less time to make than torch's.
+    numpy makes views in less time than torch.
     """
     pixels = np.ascontiguousarray(images.detach().numpy().transpose(0, 2, 3, 1))
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def images_of(rows: Array, channels: int) -> Tensor:
-    """The way back."""
+    """[N, H, W * C] -> [N, C, H, W], a channels-last view."""
     return torch.from_numpy(rows.reshape(*rows.shape[:2], -1, channels).transpose(0, 3, 1, 2))

@@ -16,17 +16,22 @@ def forward(block: ConvBlock, x: Tensor) -> Tensor:
     not decrease. Where a scale is negative, the kernel changes its sign: the channel's statistics change their sign
     with it, and scale times statistic stays.
     """
-    conv, norm = block.conv, block.norm
-    if not (isinstance(norm, nn.BatchNorm2d) and _is_treated(conv, norm, x, pool=block.pool)):
-        return ConvBlock.forward(block, x)
+    with torch._C.DisableTorchFunction():  # a function mode costs microseconds a call
+        conv, norm = block.conv, block.norm
+        if isinstance(norm, nn.BatchNorm2d) and _is_treated(conv, norm, x, pool=block.pool):
+            return _in_one_go(x, conv, norm, pool=block.pool)
+    return ConvBlock.forward(block, x)
+
+
+def _in_one_go(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool) -> Tensor:
     weight: Tensor = conv.weight
     scale: Tensor = norm.weight
-    if block.pool and (scale < 0).any():
+    if pool and (scale < 0).any():
         sign = torch.where(scale < 0, -1, 1).to(x.dtype)
         weight, scale = weight * sign[:, None, None, None], scale * sign
     # the convolution's bias, a constant, does not survive batch norm
     x = convolution.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return normalisation.batch_norm_relu(x, scale, norm.bias, norm.eps, pool=block.pool)
+    return normalisation.batch_norm_relu(x, scale, norm.bias, norm.eps, pool=pool)
 
 
 def _is_treated(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, *, pool: bool) -> bool:

@@ -1,9 +1,8 @@
-"""Convolutions whose second derivatives cost what their first cost.
+"""Convolutions whose second derivatives cost as much as their first.
 
 Second-order meta-learning differentiates gradients. torch writes the derivative of a convolution's weight gradient as a
-convolution whose kernel is as large as the image; here it is built from the same primitives as the first derivative,
-which is torch's or products over windows, whichever is faster. The arithmetic is the same; only the order of sums
-differs.
+convolution whose kernel is as large as the image. Here it consists of the same primitives as the first derivative:
+torch's, or products over windows where these are faster. Only the order of sums differs.
 """
 
 from collections.abc import Sequence
@@ -21,10 +20,10 @@ from fewshot_km.accel.replacing import pair
 aten = torch.ops.aten
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
-"""Stride, padding, dilation, transposed, output padding, groups: what every convolution primitive of aten takes."""
+"""Stride, padding, dilation, transposed, output padding, groups: the arguments of aten's convolution primitives."""
 
-# Where the gradient of images is wanted, too, products over windows take 0.4 to 1.0 of the time of torch's kernels for
-# strided convolutions and for small maps; for others 0.9 to 1.5 (`benchmarks/speed/windows.py`).
+# For the gradients of images and kernels, products over windows take 0.4 to 1.0 of the time of torch's kernels where
+# convolutions are strided or maps are small; elsewhere 0.9 to 1.5 (`benchmarks/speed/windows.py`).
 SMALL_MAP = 16  # pixels of output
 
 
@@ -46,7 +45,7 @@ class _Convolution(Function):
 
 
 class _ConvolutionGradient(Function):
-    """(dL/dx, dL/dw, dL/db) from g = dL/dy: linear in g, in w (the first) and in x (the second)."""
+    """(dL/dx, dL/dw, dL/db) from g = dL/dy. All are linear in g, the first in w, the second in x."""
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: list[bool]) -> Gradients:
@@ -95,7 +94,7 @@ def _sum(a: Tensor | None, b: Tensor) -> Tensor:
 
 
 def _as_products(g: Tensor, x: Tensor, geometry: Geometry) -> bool:
-    """Whether these are images that products over windows are written for, and faster."""
+    """True for images that products over windows are written for, where these are faster."""
     stride, _, *others = geometry
     written_for = others == [[1, 1], False, [0, 0], 1] and readable(x) and len(x) > 0
     small = g.shape[2:].numel() <= SMALL_MAP or stride != [1, 1]
@@ -111,7 +110,7 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d`, with fast second derivatives for batches of images and numeric padding."""
+    """`torch.nn.functional.conv2d` with fast second derivatives; torch computes single images and named padding."""
     if isinstance(padding, str) or x.ndim != 4:
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     return _convolution(x, weight, bias, (pair(stride), pair(padding), pair(dilation), False, [0, 0], groups))

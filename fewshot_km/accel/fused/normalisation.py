@@ -1,7 +1,7 @@
-"""Batch norm, and the max-pooling and ReLU after it, as one operation on a CPU, with its first and second derivatives.
+"""Batch norm with the max-pooling and ReLU after it as one operation on a CPU, with first and second derivatives.
 
-Written out operation by operation, the second derivative reads and writes the activations some forty times; here it is
-five. The sums differ in order only.
+Operation by operation, the second derivative reads and writes the activations some forty times; here it does so five
+times. The sums differ in order only.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ class SecondDerivative(Function):
 
 
 class _Normalise(Function):
-    """y = weight h + bias of images [N, C, H, W] normalised by channel, where that exceeds `floor`."""
+    """y = weight h + bias of images [N, C, H, W] normalised by channel to h, or 0 where that is not above `floor`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, floor: float) -> Tensor:
@@ -45,7 +45,7 @@ class _Normalise(Function):
 
 
 class _NormaliseGradient(Function):
-    """Gradients with respect to images, weight and bias. y tells what is alive."""
+    """Gradients with respect to images, weight and bias; y is above the floor where a pixel is alive."""
 
     @staticmethod
     def forward(
@@ -63,7 +63,7 @@ class _NormaliseGradient(Function):
 
 
 class _NormaliseSecond(SecondDerivative):
-    """Gradients of that with respect to g, images and weight, along v, v_weight and v_bias."""
+    """Gradients of these with respect to g, images and weight, along v, v_weight and v_bias."""
 
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,7 +76,7 @@ class _NormaliseSecond(SecondDerivative):
 
 
 class _NormaliseAndPool(Function):
-    """y = relu(weight h + bias) of the maxima of windows of 2x2 normalised pixels."""
+    """y = relu(weight h + bias) for the maxima h of windows of 2x2 normalised pixels."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -110,7 +110,7 @@ class _PoolGradient(Function):
 
 
 class _PoolSecond(SecondDerivative):
-    """Gradients of that with respect to g, images and weight, along v, v_weight and v_bias."""
+    """Gradients of these with respect to g, images and weight, along v, v_weight and v_bias."""
 
     @staticmethod
     def forward(_: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,7 +132,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`torch.nn.functional.batch_norm`; images on a CPU are normalised by their own statistics here, the rest there."""
+    """`torch.nn.functional.batch_norm`, which computes all but images on a CPU with the statistics of their batch."""
     if running_mean is not None or not training or not treated(x):
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     weight = x.new_ones(x.shape[1]) if weight is None else weight
@@ -142,7 +142,7 @@ def batch_norm(
 
 
 def batch_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, pool: bool = False) -> Tensor:
-    """ReLU after batch norm of images on a CPU; with `pool`, of the maxima of 2x2 windows, scales not negative."""
+    """ReLU after batch norm of images on a CPU; with `pool`, of the maxima of 2x2 windows, for weights >= 0 only."""
     if pool:
         pooled: Tensor = _NormaliseAndPool.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
         return pooled
@@ -151,7 +151,7 @@ def batch_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, pool
 
 
 def treated(x: Tensor) -> bool:
-    """Whether these are images that the loops can read, and several pixels a channel, without which torch complains."""
+    """True for images that the loops can read, with several pixels a channel: torch refuses fewer."""
     return readable(x) and x.ndim == 4 and x.numel() > x.shape[1]
 
 
@@ -162,7 +162,7 @@ def _lines(images: Tensor) -> Array:
 
 
 def _images(lines: Array, like: Tensor) -> Tensor:
-    """The way back."""
+    """[N * H, W * C] -> [N, C, H, W]."""
     return images_of(lines.reshape(len(like), -1, lines.shape[1]), like.shape[1])
 
 

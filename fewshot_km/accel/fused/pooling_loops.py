@@ -161,7 +161,7 @@ def _maxima(image: Array, i: int, channels: int, largest: Array, which: Array) -
 
 @compiled
 def _chosen(image: Array, i: int, which: Array, channels: int, to: Array) -> None:
-    """Of each window of row i the pixel that is alive, or 0."""
+    """The pixel that is alive in each window of row i, or 0."""
     none = image.dtype.type(0)
     for start in range(0, to.size, channels):
         p, q, r, t = _window(image, i, start, channels)
@@ -175,7 +175,7 @@ def _chosen(image: Array, i: int, which: Array, channels: int, to: Array) -> Non
 
 @compiled
 def _unpool(image: Array, g: Array, which: Array, factor: Array) -> None:
-    """Add factor * g of each window to its pixel that is alive."""
+    """Add factor * g of each window to the pixel of it that is alive."""
     none = image.dtype.type(0)
     channels = factor.size
     for i in range(g.shape[0]):

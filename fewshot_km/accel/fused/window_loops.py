@@ -1,7 +1,7 @@
-"""Copies between images and the windows of them that a convolution's kernel sees, for `window_products`.
+"""Copies between images and the windows that a convolution's kernel sees, for `window_products`.
 
 Images are [N, H, L]: rows of L = W * C numbers, the channels of a pixel side by side, so that a row of a window is one
-stretch of memory. Windows are [N, H', W', k_h, k_w * C], with zeros for what lies beyond the image.
+stretch of memory. Windows are [N, H', W', k_h, k_w * C], with zeros beyond the image.
 """
 
 from fewshot_km.accel.fused.channels_last import Array
@@ -36,7 +36,7 @@ def gather(x: Array, windows: Array, channels: int, stride: tuple[int, int], pad
 
 @compiled
 def scatter(windows: Array, x: Array, channels: int, stride: tuple[int, int], padding: tuple[int, int]) -> None:
-    """Write to each number of x the sum over the windows that see it."""
+    """Write the sum over all windows that see it to each number of x."""
     n, height, width, rows, stretch = windows.shape
     for m in range(n):
         for i in range(x.shape[1]):

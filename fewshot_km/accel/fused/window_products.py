@@ -1,6 +1,7 @@
 """Gradients of convolutions on a CPU as matrix products over the windows that the kernel sees.
 
-Windows are written out some images at a time, so that they are still in the processor's cache when they are multiplied.
+The windows of some images at a time are written out, so that they are still in the processor's cache when the product
+reads them.
 """
 
 import math
@@ -21,7 +22,7 @@ Pair = tuple[int, int]
 def gradients(
     g: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, *, of_weight: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Of the sum of g (x * weight) with respect to x and, if wanted, to weight; laid out as channels-last."""
+    """Gradients of the sum of g (x * weight) with respect to x and, if wanted, to weight; channels-last."""
     filters, channels, k_h, k_w = weight.shape
     (images, _, height, width), window = g.shape, channels * k_h * k_w
     at_once = _at_once(images, height * width * window * x.element_size())
@@ -43,5 +44,5 @@ def gradients(
 
 
 def _at_once(images: int, bytes_each: int) -> int:
-    """How many images, in parts of about the same size."""
+    """Images at a time, so that all parts are of about the same size."""
     return math.ceil(images / math.ceil(images / max(1, BLOCK_BYTES // bytes_each)))
