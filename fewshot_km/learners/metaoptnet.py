@@ -55,7 +55,7 @@ def crammer_singer(x: Tensor, y: Tensor) -> Tensor:
     unit = torch.eye(len(x), dtype=x.dtype, device=x.device)
     gram = x @ x.T + unit
     rho = gram.detach().norm().sqrt()  # near the geometric mean of the extreme eigenvalues; decides the speed alone
-    inverse = torch.linalg.inv(gram + rho * unit)
+    inverse = torch.linalg.inv_ex(gram + rho * unit).inverse  # _ex: a GPU need not be asked whether it is singular
     summed = bounded = dual = torch.zeros_like(y)
     for _ in range(ITERATIONS):
         target = y + rho * (bounded - dual)

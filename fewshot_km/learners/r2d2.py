@@ -47,5 +47,5 @@ class R2D2(FeatureLearner):
 def ridge(x: Tensor, y: Tensor, regulariser: Tensor) -> Tensor:
     """W [F, N] = X^T (X X^T + lambda I)^-1 Y of X [S, F] and Y [S, N]: a system of size S, by Woodbury's identity."""
     gram = x @ x.T + regulariser * torch.eye(len(x), dtype=x.dtype, device=x.device)
-    dual: Tensor = torch.linalg.solve(gram, y)
+    dual: Tensor = torch.linalg.solve_ex(gram, y).result  # _ex: a GPU need not be asked whether it is singular
     return x.T @ dual
