@@ -32,7 +32,7 @@ class Check:
 
 _RUNS = ("builds", "init", "training", "testing")
 _ANSWERS = (*_RUNS, "shape", "finite")
-_PURE = (*_ANSWERS, "repeats", "inputs")
+_PURE = (*_ANSWERS, "repeats", "inputs", "tasks apart")
 
 CHECKS: tuple[Check, ...] = (
     Check("builds", outputs.builds),
@@ -47,10 +47,11 @@ CHECKS: tuple[Check, ...] = (
     Check("device", outputs.logits_device, _RUNS),
     Check("repeats", purity.repeats, _ANSWERS, on="each"),
     Check("inputs", purity.inputs_are_kept, _RUNS, on="each"),
+    Check("same at test", outputs.answers_as_in_training, (*_ANSWERS, "repeats", "inputs"), on="each"),
     Check("memory", purity.delta_is_its_own, _RUNS),
     Check("random numbers", purity.generator_is_kept, (*_RUNS, "repeats")),
-    Check("tasks apart", purity.tasks_are_apart, _PURE, on="each"),
-    Check("save and load", purity.saves_and_loads, (*_PURE, "tasks apart")),
+    Check("tasks apart", purity.tasks_are_apart, (*_ANSWERS, "repeats", "inputs"), on="each"),
+    Check("save and load", purity.saves_and_loads, _PURE),
     Check("modes", purity.modes_are_kept, (*_PURE, "save and load")),
     Check("query labels", purity.query_labels_are_unseen, _PURE),
     Check("query order", symmetry.query_order, _PURE, on="each"),
@@ -65,7 +66,12 @@ CHECKS: tuple[Check, ...] = (
     Check("gradients", gradients.gradients_exist, _PURE),
     Check("second order", gradients.second_order, (*_PURE, "gradients", "float64")),
     *(
-        Check(f"backend {name}", gradients.agrees_with_plain(name), (*_PURE, "query labels", "gradients"), on="each")
+        Check(
+            f"backend {name}",
+            gradients.agrees_with_plain(name),
+            (*_PURE, "query labels", "gradients", "image size"),
+            on="each",
+        )
         for name, backend in BACKENDS.items()
         if name != "plain" and not backend.compiles  # compiling takes minutes; it is what vmap runs
     ),
@@ -97,12 +103,12 @@ def _run(check: Check, subject: Subject) -> Result:
     variants = subject.variants if check.on == "each" else {"": alone}
     results = {name: _run_variant(check, variant) for name, variant in variants.items()}
     for status in ("failed", "warned", "passed"):
-        found = [(name, result) for name, result in results.items() if result.status == status]
-        name, result = max(found, key=lambda one: bool(one[1].what), default=("", Result(check.name, "skipped")))
-        if found and result.what and len(found) < len(results):
-            return replace(result, what=f"{result.what} (network with {name})")
+        found = {name: result for name, result in results.items() if result.status == status}
+        told = {name: result for name, result in found.items() if result.what}
+        for name, result in told.items():
+            return result if len(told) == len(results) else replace(result, what=f"{result.what} (with {name})")
         if found:
-            return result
+            return next(iter(found.values()))
     return next(iter(results.values()))
 
 

@@ -94,19 +94,29 @@ def trains(subject: Subject) -> None:
 
 
 def tests_without_gradients(subject: Subject) -> None:
-    """At test, `adapt` and `predict` run under `torch.no_grad()`, and answer as in training."""
-    learner, task = subject.build(), make_task(dtype=subject.dtype)
-    meta = subject.init(learner, dtype=subject.dtype)
+    """At test, `adapt` and `predict` run under `torch.no_grad()`."""
+    learner = subject.build()
+    try:
+        subject.answer(learner, subject.init(learner), make_task())
+    except Fault as fault:
+        raise Fault(f"at test, where torch.no_grad() is on, {fault.what}", fault.where, _NO_GRAD) from fault
+
+
+def answers_as_in_training(subject: Subject) -> None:
+    """At test the learner answers as where gradients are recorded."""
+    learner, meta, task = subject.start()
     leaves = {name: value.clone().requires_grad_().clone() for name, value in meta.items()}
     delta = subject.adapt(learner, leaves, copied_task(task))
     in_training = subject.predict(learner, leaves, delta, task.qx.clone()).detach()
-    at_test = subject.answer(learner, meta, task)
-    if at_test.shape == in_training.shape and difference(at_test, in_training):
+    if difference(subject.answer(learner, meta, task), in_training):
         raise Fault(
-            "the learner answers otherwise under torch.no_grad() than where gradients are recorded",
+            "the answers under torch.no_grad() are others than where gradients are recorded",
             place_of_method(learner, "adapt"),
-            "write `with torch.enable_grad():` around the inner loop's own gradients, or use torch.func.grad",
+            _NO_GRAD,
         )
+
+
+_NO_GRAD = "write `with torch.enable_grad():` around the inner loop's own gradients, or use torch.func.grad"
 
 
 def logits_shape(subject: Subject) -> None:
