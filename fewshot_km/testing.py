@@ -46,7 +46,7 @@ def check_learner(
         InnerLoop(inner_lr, "second"),
     )
     results = []
-    with _one_thread():
+    with _one_thread(), torch.random.fork_rng(devices=[]):
         for result in run_checks(subject):
             on_result(result)
             results.append(result)

@@ -14,6 +14,7 @@ from fewshot_km.cli.config_command import config_commands
 from fewshot_km.cli.data_command import data_commands
 from fewshot_km.cli.episodes_command import episodes_commands
 from fewshot_km.cli.evaluate_command import evaluate_command
+from fewshot_km.cli.learners_command import learners_commands
 from fewshot_km.cli.options import Only, Plugins, Results, Settings, load_plugins
 from fewshot_km.cli.report_command import compare_command, report_command
 from fewshot_km.cli.run_command import run_command
@@ -100,6 +101,7 @@ app = typer.Typer(
 app.add_typer(data_commands, name="data")
 app.add_typer(config_commands, name="config")
 app.add_typer(episodes_commands, name="episodes")
+app.add_typer(learners_commands, name="learners")
 
 Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]
 
@@ -192,7 +194,7 @@ app.command("report")(report_command)
 app.command("compare")(compare_command)
 
 
-@app.command()
+@learners_commands.command("list")
 def learners(pattern: Pattern = "*", plugin: Plugins = None) -> None:
     """List the learners that a grid can name."""
     load_plugins(plugin)

@@ -90,14 +90,14 @@ def run_checks(subject: Subject) -> Iterator[Result]:
             missing.add(check.name)
             yield Result(check.name, "skipped", f"says nothing before '{(failed or needed)[0]}' is mended")
             continue
-        result = _run(check, subject)
+        result = run_check(check, subject)
         if result.status == "failed":
             failed.append(check.name)
             missing.add(check.name)
         yield result
 
 
-def _run(check: Check, subject: Subject) -> Result:
+def run_check(check: Check, subject: Subject) -> Result:
     """The gravest outcome of all variants of the network."""
     alone = subject.usual_variant if check.on == "usual" else subject.plain_variant
     variants = subject.variants if check.on == "each" else {"": alone}

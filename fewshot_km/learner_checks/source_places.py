@@ -20,6 +20,11 @@ def place_of_method(learner: object, method: str) -> str:
     return f"{_line_of(vars(owner).get(method, owner))} ({owner.__qualname__}.{method})"
 
 
+def place_of_class(learner: object) -> str:
+    """ "my_idea.py:12 (MyIdea)"."""
+    return f"{_line_of(type(learner))} ({type(learner).__qualname__})"
+
+
 def place_of_error(error: BaseException) -> str:
     """The last line of code outside the suite and torch that ran before the error; "" where there is none."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):

@@ -111,8 +111,9 @@ class Subject:
 
         def make_network() -> nn.Module:
             network = build_network(self.network, self.network_options, image, ways)
-            network.backbone.add_module("dropout_of_check", nn.Dropout(dropout))  # the names of the others stay
-            network.backbone.register_forward_hook(lambda module, _, features: module.dropout_of_check(features))
+            if dropout:  # in a way that leaves the names of the other modules as they are
+                network.backbone.add_module("dropout_of_check", nn.Dropout(dropout))
+                network.backbone.register_forward_hook(lambda module, _, features: module.dropout_of_check(features))
             self.made.append(network)
             return network
 

@@ -14,6 +14,7 @@ from tests.support.broken_learners import BROKEN
 SOURCE = Path(broken_learners.__file__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "learner"), BROKEN, ids=[f"{check}-{entry.__name__}" for check, entry in BROKEN])
 def test_exactly_the_right_check_tells(check: str, learner: Any) -> None:
     with pytest.raises(LearnerCheckError) as caught:

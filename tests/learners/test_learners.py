@@ -10,7 +10,14 @@ from torch.func import functional_call
 from fewshot_km.errors import ConfigError, PluginError, UnknownNameError
 from fewshot_km.learners import ANIL, LEARNERS, GradientLearner, InnerLoop, Params, build_learner
 from fewshot_km.models import Network, build_network
-from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, PaperNetwork
+from tests.support.networks_under_test import (
+    MINI_IMAGENET_5_WAY,
+    OMNIGLOT_20_WAY,
+    SMALL_GROUP,
+    SMALL_POOLED,
+    SMALL_STRIDED,
+    PaperNetwork,
+)
 
 
 def learner_on(name: str, network: PaperNetwork, order: str = "second", **options: object) -> GradientLearner:
@@ -181,3 +188,16 @@ def test_modulation_needs_convolutions() -> None:
 def test_build_network_is_what_learners_get() -> None:
     network = build_network("conv4", {}, (1, 28, 28), 20)
     assert [n for n, _ in network.named_parameters()][-2:] == ["head.weight", "head.bias"]
+
+
+@pytest.mark.parametrize(("network", "expected"), [(SMALL_STRIDED, True), (SMALL_POOLED, True), (SMALL_GROUP, False)])
+@pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])
+def test_transductive_is_said_where_a_query_sees_the_others(name: str, network: PaperNetwork, expected: bool) -> None:
+    """As the answers themselves show: those of half of the queries, alone and among all."""
+    learner = learner_on(name, network)
+    meta = {n: v.double() for n, v in learner.init(0).items()}
+    x = torch.rand(8, *network.image_shape, dtype=torch.float64)
+    delta = learner.adapt(meta, x, torch.arange(8) % network.ways, steps=1)
+    together, alone = learner.predict(meta, delta, x)[:4], learner.predict(meta, delta, x[:4])
+    assert learner.transductive is expected
+    assert torch.allclose(together, alone, rtol=1e-9) is not expected
