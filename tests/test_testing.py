@@ -127,6 +127,9 @@ def test_an_error_is_placed_where_it_was_raised(tmp_path: Path, monkeypatch: pyt
     (result,) = caught.value.report.with_status("failed")
     assert (result.check, result.where) == ("training", f"{path}:4 (help_it)")
     assert result.what == "adapt() raised SystemExit: enough"
+    assert {result.what for result in caught.value.report.with_status("skipped")} == {
+        "says nothing before 'training' is mended"
+    }
 
 
 @pytest.mark.slow
@@ -139,6 +142,22 @@ def test_the_callers_state_is_left_alone() -> None:
     check_learner("anil")
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == before[1:]
+
+
+def test_a_skipped_check_names_what_it_waits_for() -> None:
+    """Not the first thing that failed, which may be another one."""
+
+    class OnTheCPUAndNoisy(Centroids):
+        def predict(self, meta: dict[str, torch.Tensor], delta: dict[str, torch.Tensor], x: torch.Tensor) -> Any:
+            logits = super().predict(meta, delta, x)
+            return logits + torch.rand(logits.shape, dtype=logits.dtype)
+
+    with pytest.raises(LearnerCheckError) as caught:
+        check_learner(OnTheCPUAndNoisy)
+    assert found(caught.value.report)["failed"] == ["device", "repeats"]
+    waits = {result.check: result.what for result in caught.value.report.with_status("skipped")}
+    assert waits["query order"] == "says nothing before 'repeats' is mended"
+    assert waits["learns"] == "says nothing before 'device' is mended"
 
 
 def test_unknown_names_and_options_are_errors_of_their_own() -> None:

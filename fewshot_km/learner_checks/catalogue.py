@@ -62,7 +62,7 @@ CHECKS: tuple[Check, ...] = (
     Check("queries", sizes.other_queries, (*_ANSWERS, "query order")),
     Check("queries alone", symmetry.queries_alone, (*_PURE, "query order", "queries"), on="each"),
     Check("image size", sizes.other_images, _ANSWERS),
-    Check("float64", sizes.float64, (*_ANSWERS, "precision")),
+    Check("float64", sizes.float64, (*_PURE, "precision")),
     Check("gradients", gradients.gradients_exist, _PURE),
     Check("second order", gradients.second_order, (*_PURE, "gradients", "float64")),
     *(
@@ -82,18 +82,16 @@ CHECKS: tuple[Check, ...] = (
 
 def run_checks(subject: Subject) -> Iterator[Result]:
     """The outcome of each check, as it is known."""
-    failed: list[str] = []
-    missing: set[str] = set()
+    missing: dict[str, str] = {}  # checks that have not passed, and those that failed before they could
     for check in CHECKS:
-        needed = (failed or sorted(missing)) if check.needs == ALL else [n for n in check.needs if n in missing]
-        if needed:
-            missing.add(check.name)
-            yield Result(check.name, "skipped", f"says nothing before '{(failed or needed)[0]}' is mended")
+        reasons = [why for name, why in missing.items() if check.needs == ALL or name in check.needs]
+        if reasons:
+            missing[check.name] = reasons[0]
+            yield Result(check.name, "skipped", f"says nothing before '{reasons[0]}' is mended")
             continue
         result = run_check(check, subject)
         if result.status == "failed":
-            failed.append(check.name)
-            missing.add(check.name)
+            missing[check.name] = check.name
         yield result
 
 

@@ -29,7 +29,7 @@ def gradients_exist(subject: Subject) -> None:
     if len(without) == len(leaves):
         raise Fault("no meta-parameter has a gradient: nothing can be meta-trained", where, mend)
     if without:
-        raise Doubt(f"no gradient reaches {', '.join(map(repr, without))}: never meta-trained", where, mend)
+        raise Doubt(f"no gradient reaches {few(without)}: never meta-trained", where, mend)
 
 
 def second_order(subject: Subject) -> None:
@@ -64,9 +64,10 @@ def second_order(subject: Subject) -> None:
     if wrong:
         named = sorted({name for names in wrong if len(names) == 1 for name in names})
         raise Fault(
-            f"the outer gradient is not the slope of the query loss{' along ' if named else ''}{', '.join(named)}",
+            f"the outer gradient is not the slope of the query loss{f' along {few(named)}' if named else ''}",
             place_of_method(learner, "adapt"),
-            'look for detach(), .data or create_graph=False; a first-order learner sets order = "first" in its `inner`',
+            "look for detach(), .data or create_graph=False; a first-order learner says so: "
+            'super().__init__(make_network, InnerLoop(inner.lr, "first"))',
         )
 
 
@@ -94,7 +95,7 @@ def agrees_with_plain(backend: str) -> Callable[[Subject], None]:
             raise Doubt(
                 f"cannot run this learner ({say_why(error)}): its tasks are run by 'plain' instead",
                 place_of_error(error) or place_of_method(learner, "adapt"),
-                "branch on no values of tensors, and change none in place",
+                _CANNOT.get(backend, "use torch operations alone"),
             ) from error
         close = 1e-6 if subject.dtype == torch.float64 else 1e-2
         apart = _norm({n: got.gradient[n] - g for n, g in expected.gradient.items()}) / _norm(expected.gradient)
@@ -112,12 +113,22 @@ def agrees_with_plain(backend: str) -> Callable[[Subject], None]:
     return check
 
 
+_CANNOT = {
+    "fused": "take gradients by torch.autograd.grad, as GradientLearner.descend does, not by torch.func",
+    "vmap": "do not branch on values, nor change tensors in place; F.one_hot(y, n) is y[:, None] == torch.arange(n)",
+}
 COLOUR = (3, 28, 28)  # backends lay out the memory of colour images in ways of their own
 
 
 def say_why(error: Exception) -> str:
     """Why a backend cannot run a learner, in a few words: torch explains itself at length."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def few(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(map(repr, names[:3]))}{more}"
 
 
 def _norm(params: Params) -> float:

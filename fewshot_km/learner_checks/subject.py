@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from fewshot_km.plugins.boundary import plugin_code
 WAYS, SHOTS, QUERIES = 5, 2, 3  # small, and all different, so that no two can be taken for one another
 IMAGE = (1, 28, 28)  # Omniglot's
 STEPS = 2  # inner steps: the second one starts from adapted parameters
-Mode = Literal["training", "testing"]
 
 
 @dataclass(frozen=True)
