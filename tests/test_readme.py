@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from fewshot_km.cli.app import app
+from fewshot_km.cli.learners_command import ListsByDefault
 from fewshot_km.experiments.settings.grid import load_grid
 from fewshot_km.learners import LEARNERS, InnerLoop, build_learner
 from fewshot_km.plugins.loading import load_plugin
@@ -35,6 +36,7 @@ def test_every_command_that_is_shown_has_its_options(document: Path) -> None:
         command: Any = group
         words = shlex.split(line)
         while isinstance(command, TyperGroup):
+            words = command.completed(words) if isinstance(command, ListsByDefault) else words
             command = command.commands[words.pop(0)]
         options = {option for parameter in command.params for option in parameter.opts}
         given = {word.partition("=")[0] for word in words if word.startswith("--")}

@@ -13,6 +13,7 @@ from fewshot_km.cli.config_command import config_commands
 from fewshot_km.cli.data_command import data_commands
 from fewshot_km.cli.episodes_command import episodes_commands
 from fewshot_km.cli.evaluate_command import evaluate_command
+from fewshot_km.cli.learners_command import learners_commands
 from fewshot_km.cli.list_command import add_names_command, list_command, protocols_command
 from fewshot_km.cli.report_command import compare_command, report_command
 from fewshot_km.cli.run_command import run_command
@@ -91,6 +92,7 @@ app = typer.Typer(
 app.add_typer(data_commands, name="data")
 app.add_typer(config_commands, name="config")
 app.add_typer(episodes_commands, name="episodes")
+app.add_typer(learners_commands, name="learners")
 
 
 @app.callback(invoke_without_command=True)
@@ -132,7 +134,7 @@ app.command("list")(list_command)
 app.command("clean")(clean_command)
 app.command("report")(report_command)
 app.command("compare")(compare_command)
-add_names_command(app, "learners", LEARNERS)
+add_names_command(learners_commands, "list", LEARNERS)
 add_names_command(app, "networks", NETWORKS)
 add_names_command(app, "datasets", DATASETS)
 app.command("protocols")(protocols_command)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from fewshot_km.data.episodes import Episode
 from fewshot_km.errors import PluginError
 from fewshot_km.learners.learner_registry import LEARNERS, InnerLoop
+from fewshot_km.models.norms import uses_batch_statistics
 
 Params = dict[str, Tensor]
 """Tensors by flat dotted names, as `nn.Module.named_parameters()` gives them."""
@@ -154,6 +155,11 @@ class GradientLearner(ABC):
         buffers = {name: buffer.to(x.device) for name, buffer in self._buffers.items()}
         logits: Tensor = functional_call(self.network, {**buffers, **meta, **delta}, (x,))
         return logits
+
+    @property
+    def transductive(self) -> bool:
+        """Whether the answer to a query depends on the other queries: where the norm's statistics are the batch's."""
+        return uses_batch_statistics(self.network)
 
     def head_names(self) -> list[str]:
         """Names of the head's weight and bias."""

@@ -41,7 +41,7 @@ def initial_meta(learner: Learner, seed: int) -> Params:
     return meta
 
 
-def check_learner(learner: Learner, meta: Params, train: Episode, test: Episode, *, steps: tuple[int, int]) -> None:
+def check_contract(learner: Learner, meta: Params, train: Episode, test: Episode, *, steps: tuple[int, int]) -> None:
     """Run one training task and one test task plainly; `steps` are those of training and of testing.
 
     Raises ContractError for a delta that is no dict of tensors, for logits of another shape, precision or device than

@@ -5,6 +5,7 @@ from typing import get_args
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from fewshot_km.errors import ConfigError
@@ -29,6 +30,11 @@ def make_norm(mode: str, channels: int) -> nn.Module:
             raise ConfigError(f"norm 'group' needs a multiple of {CHANNELS_PER_GROUP} channels, not {channels}")
         return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
     raise ConfigError(f"unknown norm '{mode}'; known norms: {', '.join(get_args(NormMode))}")
+
+
+def uses_batch_statistics(network: nn.Module) -> bool:
+    """Whether a norm layer of torch's normalises by the batch at test too, where images then see one another."""
+    return any(isinstance(module, _BatchNorm) and module.running_mean is None for module in network.modules())
 
 
 _NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # the first: instance norm, too

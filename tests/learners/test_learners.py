@@ -21,13 +21,20 @@ from fewshot_km.learners import (
     TaskOutcome,
     build_learner,
 )
-from fewshot_km.learners.contract_checks import check_learner
+from fewshot_km.learners.contract_checks import check_contract
 from fewshot_km.models import Network, build_network
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.outer_loop import OuterLoop, TrainingState, meta_train
 from fewshot_km.training.plain import plain_outer_gradient
 from tests.accel.test_backends import QUICK, assert_same_gradient, episodes
-from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY, SMALL_STRIDED, PaperNetwork
+from tests.support.networks_under_test import (
+    MINI_IMAGENET_5_WAY,
+    OMNIGLOT_20_WAY,
+    SMALL_GROUP,
+    SMALL_POOLED,
+    SMALL_STRIDED,
+    PaperNetwork,
+)
 from tests.support.noise import noise_sampler
 
 
@@ -260,7 +267,7 @@ def test_a_task_loss_that_returns_something_else_is_refused(
 ) -> None:
     learner, episode = WrongLoss(returned), noise_sampler().draw([0])
     with pytest.raises(ContractError, match=rf"task_loss\(\) returned {message}"):
-        check_learner(learner, learner.init(0), episode, episode, steps=(1, 1))
+        check_contract(learner, learner.init(0), episode, episode, steps=(1, 1))
 
 
 def test_the_loss_is_told_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,3 +278,16 @@ def test_the_loss_is_told_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None
     outer = OuterLoop(lr=0.01, meta_batch=2, iterations=2, steps=3, clip_value=None, validate_every=2)
     meta_train(Engine(learner), TrainingState.before(learner.init(0)), noise_sampler(), lambda _: 0.5, outer)
     assert heard == [TaskContext(3, 1, (1, 28, 28), 3, iteration) for iteration in (1, 1, 2, 2)]
+
+
+@pytest.mark.parametrize(("network", "expected"), [(SMALL_STRIDED, True), (SMALL_POOLED, True), (SMALL_GROUP, False)])
+@pytest.mark.parametrize("name", ["maml", "anil", "km-maml"])
+def test_transductive_is_said_where_a_query_sees_the_others(name: str, network: PaperNetwork, expected: bool) -> None:
+    """As the answers themselves show: those of half of the queries, alone and among all."""
+    learner = learner_on(name, network)
+    meta = {n: v.double() for n, v in learner.init(0).items()}
+    x = torch.rand(8, *network.image_shape, dtype=torch.float64)
+    delta = learner.adapt(meta, x, torch.arange(8) % network.ways, steps=1)
+    together, alone = learner.predict(meta, delta, x)[:4], learner.predict(meta, delta, x[:4])
+    assert learner.transductive is expected
+    assert torch.allclose(together, alone, rtol=1e-9) is not expected

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.errors import ConfigError
 from fewshot_km.learners import InnerLoop, Params, build_learner
-from fewshot_km.learners.contract_checks import check_learner, initial_meta
+from fewshot_km.learners.contract_checks import check_contract, initial_meta
 from tests.support.networks_under_test import SMALL_GROUP, SMALL_NETWORKS, SMALL_POOLED, SMALL_STRIDED, PaperNetwork
 from tests.support.small_tasks import built, directions, episodes, slope
 
@@ -91,7 +91,7 @@ def test_any_ways_and_shots_keep_the_contract(name: str, options: dict[str, obje
     learner = build_learner(name, options, network.make, InnerLoop(0.1))
     episode = episodes(network, shots=shots)
     single = type(episode)(episode.support_x.float(), episode.support_y, episode.query_x.float(), episode.query_y)
-    check_learner(learner, initial_meta(learner, 3), single, single, steps=(1, 2))
+    check_contract(learner, initial_meta(learner, 3), single, single, steps=(1, 2))
 
 
 @each

@@ -19,7 +19,7 @@ from fewshot_km.experiments.settings.plugin_use import check_sources
 from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.frozen_episodes import frozen_open, frozen_test, spec_of_test
 from fewshot_km.learners import InnerLoop, Learner, Params, build_learner
-from fewshot_km.learners.contract_checks import check_learner, initial_meta
+from fewshot_km.learners.contract_checks import check_contract, initial_meta
 from fewshot_km.learners.modes import evaluating
 from fewshot_km.models import Network, build_network
 from fewshot_km.training.devices import allow_tf32
@@ -88,7 +88,7 @@ def make_parts(
     streams = make_streams(config, dataset, ranks.device)
     weights = {name: value.to(ranks.device) for name, value in initial_meta(learner, config.seed).items()}
     train, test = streams.train.draw([0]), streams.validation.draw([0])
-    check_learner(learner, weights, train, test, steps=(config.inner.train_steps, config.inner.test_steps))
+    check_contract(learner, weights, train, test, steps=(config.inner.train_steps, config.inner.test_steps))
     if before and settings.backend == AUTO and {before["training"], before["testing"]} <= set(BACKENDS):
         chunks = [settings.task_chunk or before[name] for name in ("training_chunk", "testing_chunk")]
         training, testing = BACKENDS[before["training"]], BACKENDS[before["testing"]]
