@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from fewshot_km.learner_checks.catalogue import run_checks
-from fewshot_km.learner_checks.report import LearnerCheckError, Report, Result
+from fewshot_km.learner_checks.check_report import CheckReport, LearnerCheckError, Result
 from fewshot_km.learner_checks.subject import Subject, small_options
 from fewshot_km.learners import LEARNERS, InnerLoop, Learner
 
-__all__ = ["LearnerCheckError", "Report", "Result", "check_learner"]
+__all__ = ["CheckReport", "LearnerCheckError", "Result", "check_learner"]
 
 
 def check_learner(
@@ -22,7 +22,7 @@ def check_learner(
     network_options: Mapping[str, Any] | None = None,
     inner_lr: float = 0.4,  # MAML's on 5-way Omniglot
     on_result: Callable[[Result], None] = lambda _: None,
-) -> Report:
+) -> CheckReport:
     """Run every check of the learner contract on a learner, in well under a minute.
 
     learner          a registered name, or a factory (make_network, inner, **options) -> learner, such as its class
@@ -50,7 +50,7 @@ def check_learner(
         for result in run_checks(subject):
             on_result(result)
             results.append(result)
-    report = Report(name, tuple(results))
+    report = CheckReport(name, tuple(results))
     if report.with_status("failed"):
         raise LearnerCheckError(report)
     return report

@@ -10,11 +10,11 @@ from fewshot_km.errors import ConfigError, UnknownNameError
 from fewshot_km.learner_checks.catalogue import CHECKS
 from fewshot_km.learners import LEARNERS
 from fewshot_km.plugins.loading import load_plugin
-from fewshot_km.testing import LearnerCheckError, Report, Result, check_learner
+from fewshot_km.testing import CheckReport, LearnerCheckError, Result, check_learner
 from tests.support.sound_learners import Centroids, FirstOrder, LearnedRates, Ridge
 
 
-def found(report: Report) -> dict[str, list[str]]:
+def found(report: CheckReport) -> dict[str, list[str]]:
     return {kind: [result.check for result in report.with_status(kind)] for kind in ("failed", "warned", "skipped")}
 
 

@@ -15,9 +15,9 @@ from fewshot_km.cli.episodes_command import episodes_commands
 from fewshot_km.cli.evaluate_command import evaluate_command
 from fewshot_km.cli.learners_command import learners_commands
 from fewshot_km.cli.list_command import add_names_command, list_command, protocols_command
+from fewshot_km.cli.output import print_line
 from fewshot_km.cli.report_command import compare_command, report_command
 from fewshot_km.cli.run_command import run_command
-from fewshot_km.cli.terminal import print_line
 from fewshot_km.cli.tune_command import tune_command
 from fewshot_km.data import DATASETS
 from fewshot_km.data.storage import describe_os_error

@@ -6,7 +6,7 @@ import typer
 from rich.filesize import decimal
 
 from fewshot_km.cli.options import GridName, Plugins, Results, Settings, load_plugins
-from fewshot_km.cli.terminal import print_line
+from fewshot_km.cli.output import print_line
 from fewshot_km.experiments.settings.grid import find_grid, load_grid
 from fewshot_km.experiments.settings.run_settings import RunOptions
 from fewshot_km.experiments.settings.selection import parse_settings

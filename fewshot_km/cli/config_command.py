@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewshot_km.cli.terminal import print_rows
+from fewshot_km.cli.output import print_rows
 from fewshot_km.experiments.settings.explain import explain_keys, json_schema
 
 config_commands = typer.Typer(

@@ -7,7 +7,7 @@ import typer
 from rich.filesize import decimal
 
 from fewshot_km.cli.options import DataRoot, DatasetOptions, Plugins, check_out, load_plugins, whole_number
-from fewshot_km.cli.terminal import print_line
+from fewshot_km.cli.output import print_line
 from fewshot_km.data import DATASETS, Dataset, load_dataset
 from fewshot_km.data.files.names import few
 from fewshot_km.data.splits import SPLIT_NAMES

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.filesize import decimal
 
-from fewshot_km.cli.terminal import print_rows
+from fewshot_km.cli.output import print_rows
 from fewshot_km.experiments.cells.cell_worker import CellWorker
 from fewshot_km.experiments.cells.stopping import Stop
 from fewshot_km.experiments.events.clock import duration

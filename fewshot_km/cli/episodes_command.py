@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fewshot_km.cli.options import DataRoot, GridName, Plugins, Settings, check_out, load_plugins
-from fewshot_km.cli.terminal import print_line
+from fewshot_km.cli.output import print_line
 from fewshot_km.data import load_dataset
 from fewshot_km.data.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import typer
 
-from fewshot_km.cli.terminal import print_line
+from fewshot_km.cli.output import print_line
 from fewshot_km.data import load_dataset
 from fewshot_km.data.storage import default_data_root
 from fewshot_km.errors import FewshotError, describe_error, message_of

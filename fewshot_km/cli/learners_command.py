@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from fewshot_km.cli.options import Plugins, load_plugins, real_number
-from fewshot_km.cli.terminal import print_line
+from fewshot_km.cli.output import print_line
 from fewshot_km.experiments.settings.selection import parse_pairs
 
 

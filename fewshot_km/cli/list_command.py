@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from fewshot_km.cli.options import Only, Plugins, Results, Settings, load_plugins
-from fewshot_km.cli.terminal import print_line, print_rows
+from fewshot_km.cli.output import print_line, print_rows
 from fewshot_km.experiments.events.clock import duration
 from fewshot_km.experiments.protocols import find_protocol, protocols
 from fewshot_km.experiments.settings.grid import Cell, find_grid, load_grid, shipped_grids

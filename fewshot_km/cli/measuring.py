@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 
 from fewshot_km.accel.backends import BACKENDS
-from fewshot_km.cli.terminal import print_rows
+from fewshot_km.cli.output import print_rows
 from fewshot_km.data import load_dataset
 from fewshot_km.data.storage import default_data_root
 from fewshot_km.experiments.runners.process_group import choose_devices

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fewshot_km.cli.options import GridName, Only, Plugins, Results, Settings, check_out, load_plugins
-from fewshot_km.cli.terminal import print_line, print_table
+from fewshot_km.cli.output import print_line, print_table
 from fewshot_km.data.storage import write_text
 from fewshot_km.errors import ConfigError
 from fewshot_km.experiments.settings.grid import find_grid, load_grid

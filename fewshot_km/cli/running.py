@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fewshot_km.accel.choice import check_backend
 from fewshot_km.cli.dry_run import print_plan
-from fewshot_km.cli.terminal import print_line, print_table
+from fewshot_km.cli.output import print_line, print_table
 from fewshot_km.data.storage import default_data_root, write_text
 from fewshot_km.errors import ConfigError
 from fewshot_km.experiments.cells.cell_worker import CellWorker

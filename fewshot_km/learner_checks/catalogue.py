@@ -6,9 +6,9 @@ from typing import Literal
 
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.errors import describe_error
-from fewshot_km.learner_checks import gradients, outputs, purity, sizes, symmetry
+from fewshot_km.learner_checks import gradients, outputs, purity, shapes_and_types, symmetry
+from fewshot_km.learner_checks.check_report import Finding, Result
 from fewshot_km.learner_checks.learning import learns
-from fewshot_km.learner_checks.report import Finding, Result
 from fewshot_km.learner_checks.source_places import place_of_error
 from fewshot_km.learner_checks.subject import Subject
 
@@ -56,13 +56,13 @@ CHECKS: tuple[Check, ...] = (
     Check("query labels", purity.query_labels_are_unseen, _PURE),
     Check("query order", symmetry.query_order, _PURE, on="each"),
     Check("support order", symmetry.support_order, _PURE, on="each"),
-    Check("ways", sizes.other_ways, _ANSWERS),
+    Check("ways", shapes_and_types.other_ways, _ANSWERS),
     Check("class order", symmetry.class_order, (*_PURE, "ways", "query order", "support order"), on="each"),
-    Check("shots", sizes.other_shots, (*_ANSWERS, "support order")),
-    Check("queries", sizes.other_queries, (*_ANSWERS, "query order")),
+    Check("shots", shapes_and_types.other_shots, (*_ANSWERS, "support order")),
+    Check("queries", shapes_and_types.other_queries, (*_ANSWERS, "query order")),
     Check("queries alone", symmetry.queries_alone, (*_PURE, "query order", "queries"), on="each"),
-    Check("image size", sizes.other_images, _ANSWERS),
-    Check("float64", sizes.float64, (*_PURE, "precision")),
+    Check("image size", shapes_and_types.other_images, _ANSWERS),
+    Check("float64", shapes_and_types.float64, (*_PURE, "precision")),
     Check("gradients", gradients.gradients_exist, _PURE),
     Check("second order", gradients.second_order, (*_PURE, "gradients", "float64")),
     *(

@@ -8,7 +8,7 @@ from typing import Any
 
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learner_checks.catalogue import CHECKS, run_check
-from fewshot_km.learner_checks.report import Result
+from fewshot_km.learner_checks.check_report import Result
 from fewshot_km.learner_checks.source_places import place_of_class
 from fewshot_km.learner_checks.subject import IMAGE, WAYS, Subject, make_task
 from fewshot_km.learners import LEARNERS, InnerLoop, Learner, Params

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_km.accel.backends import BACKENDS
-from fewshot_km.learner_checks.report import Doubt, Fault, Skip
+from fewshot_km.learner_checks.check_report import Doubt, Fault, Skip
 from fewshot_km.learner_checks.source_places import place_of_error, place_of_method
 from fewshot_km.learner_checks.subject import STEPS, Subject, context_of, copied, episode_of, make_task
 from fewshot_km.learners import Params

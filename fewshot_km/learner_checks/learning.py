@@ -9,7 +9,7 @@ from fewshot_km.data.dataset import Dataset
 from fewshot_km.data.episodes import EpisodeSampler, Stream, TaskSpec
 from fewshot_km.data.readers.glyphs import draw_bank
 from fewshot_km.data.splits import make_splits, read_class_lists
-from fewshot_km.learner_checks.report import Fault
+from fewshot_km.learner_checks.check_report import Fault
 from fewshot_km.learner_checks.source_places import place_of_method
 from fewshot_km.learner_checks.subject import WAYS, Subject
 from fewshot_km.training.engine import Engine, OuterStep

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewshot_km.learner_checks.report import Fault, Skip
+from fewshot_km.learner_checks.check_report import Fault, Skip
 from fewshot_km.learner_checks.source_places import place_of_method
 from fewshot_km.learner_checks.subject import Subject, copied, copied_task, difference, make_task, moved
 from fewshot_km.learners import Params

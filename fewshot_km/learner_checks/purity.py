@@ -7,7 +7,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fewshot_km.accel.backends import BACKENDS
-from fewshot_km.learner_checks.report import Fault
+from fewshot_km.learner_checks.check_report import Fault
 from fewshot_km.learner_checks.source_places import place_of_method
 from fewshot_km.learner_checks.subject import STEPS, Subject, copied, copied_task, difference, episode_of, make_task
 from fewshot_km.learners import Learner, Params

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fewshot_km.data.episodes import Episode
 from fewshot_km.errors import describe_error
-from fewshot_km.learner_checks.report import Fault
+from fewshot_km.learner_checks.check_report import Fault
 from fewshot_km.learner_checks.source_places import place_of_error, place_of_method
 from fewshot_km.learners import InnerLoop, Learner, Params, Task, TaskContext
 from fewshot_km.learners.modes import evaluating

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fewshot_km.learner_checks.report import Doubt, Fault, Skip
+from fewshot_km.learner_checks.check_report import Doubt, Fault, Skip
 from fewshot_km.learner_checks.source_places import place_of_method
 from fewshot_km.learner_checks.subject import WAYS, Subject, difference
 from fewshot_km.learners import Params

@@ -25,7 +25,7 @@ from fewshot_km.text import counted
 
 
 @dataclass(frozen=True)
-class Choice:
+class LayoutChoice:
     """Those options of the data set `folder` that choose classes and splits; they are explained there."""
 
     table: str
@@ -54,7 +54,7 @@ class Found:
     tables: Sequence[str] = ()
 
 
-def find_classes(tree: FileTree, choice: Choice) -> Found:
+def find_classes(tree: FileTree, choice: LayoutChoice) -> Found:
     """Find what the options choose, or else what is there; raises DataError where that is wrong or not clear."""
     given = {name: value for name in ("table", "splits") if (value := getattr(choice, name))}
     if choice.split != "auto" and (choice.splits or choice.split != "fractions") and given:
@@ -81,7 +81,7 @@ def find_classes(tree: FileTree, choice: Choice) -> Found:
     return _what_is_there(tree, choice)
 
 
-def _what_is_there(tree: FileTree, choice: Choice) -> Found:
+def _what_is_there(tree: FileTree, choice: LayoutChoice) -> Found:
     """Find folders of splits, lists or else class folders; raises DataError where two of them disagree."""
     listed, unclear = find_list_files(tree.names, choice.may_lack)
     try:
@@ -104,7 +104,7 @@ def _what_is_there(tree: FileTree, choice: Choice) -> Found:
     return found
 
 
-def _from_only_lists(tree: FileTree, listed: Sequence[ListFiles], choice: Choice) -> Found:
+def _from_only_lists(tree: FileTree, listed: Sequence[ListFiles], choice: LayoutChoice) -> Found:
     if len(listed) > 1:
         names = " or ".join(f'splits = "{files["train"]}"' for files in listed)
         raise DataError(f"{tree}: more than one set of lists tells a split: set {names}")
@@ -121,7 +121,7 @@ def _advise_validation(tree: FileTree) -> str:
     return advise_validation(["val"]) if find_list_files(tree.names, ["val"])[0] else ""
 
 
-def _agreed(tree: FileTree, found: Found, files: ListFiles, choice: Choice) -> Found:
+def _agreed(tree: FileTree, found: Found, files: ListFiles, choice: LayoutChoice) -> Found:
     """Check that lists say the same as folders, and count them as read; lists that cannot be read are passed over.
 
     Raises DataError where lists have an image in another split than its folder.
@@ -142,7 +142,7 @@ def _agreed(tree: FileTree, found: Found, files: ListFiles, choice: Choice) -> F
     return replace(found, tables=[*found.tables, *files.values()])
 
 
-def _from_folders(tree: FileTree, choice: Choice, join: bool = False, wanted: Sequence[str] = ()) -> Found:
+def _from_folders(tree: FileTree, choice: LayoutChoice, join: bool = False, wanted: Sequence[str] = ()) -> Found:
     images = _images(tree, choice)
     if not any("/" in name for name in images):
         left = describe_passed_over(tree, []).removeprefix("passed over: ")
@@ -166,18 +166,18 @@ def _advise_table(tree: FileTree) -> str:
     return "make one folder a class, or name a csv file with the option table"
 
 
-def _images(tree: FileTree, choice: Choice) -> list[str]:
+def _images(tree: FileTree, choice: LayoutChoice) -> list[str]:
     images = [name for name in images_among(tree.names) if not _is_skipped(name, choice)]
     if not images and choice.skip:
         raise DataError(f'{tree}: skip = "{choice.skip}" leaves no images')
     return images
 
 
-def _is_skipped(name: str, choice: Choice) -> bool:
+def _is_skipped(name: str, choice: LayoutChoice) -> bool:
     return choice.skip != "" and any(fnmatchcase(part, choice.skip) for part in (name, name.rpartition("/")[2]))
 
 
-def _from_table(tree: FileTree, choice: Choice) -> Found:
+def _from_table(tree: FileTree, choice: LayoutChoice) -> Found:
     where = f"{tree}: '{choice.table}'"
     rows = read_table(tree.read_text(choice.table), where, choice.file_column, choice.class_column)
     classes = classes_of(where, rows, _finder(tree, choice), choice.table.rpartition("/")[0])
@@ -199,7 +199,7 @@ def _from_table(tree: FileTree, choice: Choice) -> Found:
     return Found(classes, lists, how, [choice.table])
 
 
-def _from_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Found:
+def _from_lists(tree: FileTree, files: ListFiles, choice: LayoutChoice) -> Found:
     try:
         by_split = _read_lists(tree, files, choice)
     except DataError as error:
@@ -216,7 +216,7 @@ def _from_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Found:
     return Found(classes, lists, f"files listed in {', '.join(names[:-1])} and {names[-1]}", names)
 
 
-def _read_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Mapping[str, ClassFiles]:
+def _read_lists(tree: FileTree, files: ListFiles, choice: LayoutChoice) -> Mapping[str, ClassFiles]:
     """Read the lists: split -> class -> files."""
     finder, images = _finder(tree, choice), _images(tree, choice)
     by_split = {}
@@ -227,12 +227,12 @@ def _read_lists(tree: FileTree, files: ListFiles, choice: Choice) -> Mapping[str
     return by_split
 
 
-def _finder(tree: FileTree, choice: Choice) -> FileFinder:
+def _finder(tree: FileTree, choice: LayoutChoice) -> FileFinder:
     kept = [name for name in tree.names if not _is_skipped(name, choice)]
     return FileFinder(tree.path, [name for name in kept if parts_within(name, choice.within) is not None])
 
 
-def _list_files_with(tree: FileTree, choice: Choice) -> ListFiles | None:
+def _list_files_with(tree: FileTree, choice: LayoutChoice) -> ListFiles | None:
     """Find the set of lists that the option `splits` names one of; None where it names another file."""
     listed = find_list_files(tree.names, choice.may_lack)[0]
     return next((files for files in listed if choice.splits in files.values()), None)

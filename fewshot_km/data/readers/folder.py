@@ -17,7 +17,7 @@ from fewshot_km.data.files.locating import place_name
 from fewshot_km.data.files.names import few
 from fewshot_km.data.images import ClassFiles, ImageForm, bank_from_files
 from fewshot_km.data.layouts.folder_layout import Depth
-from fewshot_km.data.layouts.own_images import Choice, Found, find_classes
+from fewshot_km.data.layouts.own_images import Found, LayoutChoice, find_classes
 from fewshot_km.data.splits import (
     SPLIT_NAMES,
     ClassLists,
@@ -83,7 +83,7 @@ def folder(
     """
     tree = open_tree(data_root / path)
     form = ImageForm(size, 3 if colour == "rgb" else 1, fit, upright=True)
-    choice = Choice(table, file_column, class_column, within, skip, depth, splits, split, validation > 0)
+    choice = LayoutChoice(table, file_column, class_column, within, skip, depth, splits, split, validation > 0)
     options = json.dumps([str(choice), list(fractions), split_seed, validation])
     label = f"folder-{hashlib.sha256(str(tree.path.resolve()).encode()).hexdigest()[:8]}"
 

@@ -65,7 +65,7 @@ class Resolved:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _FileEntry:
     """A task or a learner, and its place in the file; not `is_one`: one of several tasks that an entry makes."""
 
     place: Place
@@ -89,7 +89,7 @@ class Resolver:
     def resolve_all(self) -> Iterator[Resolved]:
         """Yield what is right of all tasks and learners."""
         taken: dict[str, str] = {}
-        learners = [_Entry(("learners", n), table) for n, table in enumerate(self._file.learners)]
+        learners = [_FileEntry(("learners", n), table) for n, table in enumerate(self._file.learners)]
         for task, learner in product(self._tasks(), learners):
             found = self._resolve(task, learner)
             if isinstance(found, list):
@@ -102,15 +102,15 @@ class Resolver:
             taken.setdefault(folder, place)
             yield found
 
-    def _tasks(self) -> Iterator[_Entry]:
+    def _tasks(self) -> Iterator[_FileEntry]:
         """Yield a task for each combination of ways and shots, in their order, the shots faster."""
         for n, entry in enumerate(self._file.tasks):
             lists = _lists(entry)
             for values in product(*lists.values()):
                 table = entry | dict(zip(lists, values, strict=True))
-                yield _Entry(("tasks", n), table, is_one=count_tasks(entry) == 1)
+                yield _FileEntry(("tasks", n), table, is_one=count_tasks(entry) == 1)
 
-    def _resolve(self, task: _Entry, learner: _Entry) -> Resolved | Problems:
+    def _resolve(self, task: _FileEntry, learner: _FileEntry) -> Resolved | Problems:
         try:
             protocol = find_protocol(task.table["protocol"]) if "protocol" in task.table else None
         except UnknownNameError as error:  # what else the task lacks may stand in the protocol that was meant
@@ -144,7 +144,7 @@ class Resolver:
         name, deviations = (protocol.name, _deviations(protocol, config)) if protocol else (None, ())
         return Resolved(*labels, config, name, deviations)
 
-    def _merge(self, base: Mapping[str, Table], task: _Entry, learner: _Entry) -> tuple[Table, Place]:
+    def _merge(self, base: Mapping[str, Table], task: _FileEntry, learner: _FileEntry) -> tuple[Table, Place]:
         """All settings as far as they are given, and where the network is named.
 
         Overrides stand over the learner's, these over the task's, over the file's, over the protocol's (`base`).
@@ -184,7 +184,7 @@ def _with_options(chosen: NamedConfig, registry: Registry[Any], place: Place, fo
     return type(chosen).model_validate({**options, "name": chosen.name})
 
 
-def _task_label(task: _Entry, settings: Table) -> str:
+def _task_label(task: _FileEntry, settings: Table) -> str:
     """The task's label; a number that is missing is 0 in it."""
     label: str = task.table.get("label", TaskEntry.model_fields["label"].default)
     if not (task.is_one or "{ways}" in label or "{shots}" in label):
@@ -193,7 +193,7 @@ def _task_label(task: _Entry, settings: Table) -> str:
     return label.replace("{ways}", str(settings.get("ways", 0))).replace("{shots}", str(settings.get("shots", 0)))
 
 
-def _learner_label(learner: _Entry) -> str:
+def _learner_label(learner: _FileEntry) -> str:
     label: str = learner.table.get("label", LearnerEntry.model_fields["label"].default)
     return label.replace("{name}", learner.table.get("name", ""))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from fewshot_km.data.layouts.own_images import Choice, Found, find_classes
+from fewshot_km.data.layouts.own_images import Found, LayoutChoice, find_classes
 from fewshot_km.data.layouts.split_lists import find_list_files
 from fewshot_km.errors import DataError
 from tests.support.made_files import MadeTree
@@ -16,8 +16,10 @@ FILES = {name: [f"images/{name}/{i}.png" for i in range(2)] for name in CLASSES}
 IMAGES = dict.fromkeys((file for files in FILES.values() for file in files), b"")
 
 
-def chosen(**options: str) -> Choice:
-    return Choice(**{**dict.fromkeys(Choice.__dataclass_fields__, ""), "depth": "auto", "split": "auto", **options})  # type: ignore[arg-type]
+def chosen(**options: str) -> LayoutChoice:
+    return LayoutChoice(
+        **{**dict.fromkeys(LayoutChoice.__dataclass_fields__, ""), "depth": "auto", "split": "auto", **options}
+    )  # type: ignore[arg-type]
 
 
 def find(files: Mapping[str, bytes], **options: str) -> Found:

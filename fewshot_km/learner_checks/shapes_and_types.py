@@ -2,7 +2,7 @@
 
 import torch
 
-from fewshot_km.learner_checks.report import Fault
+from fewshot_km.learner_checks.check_report import Fault
 from fewshot_km.learner_checks.source_places import place_of_method
 from fewshot_km.learner_checks.subject import IMAGE, QUERIES, SHOTS, WAYS, Subject, difference, make_task
 from fewshot_km.learners import Learner

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from fewshot_km.cli.terminal import print_rows, print_table
+from fewshot_km.cli.output import print_rows, print_table
 from fewshot_km.reports.table import Entry, Section, Table
 
 NUMBERS = st.one_of(

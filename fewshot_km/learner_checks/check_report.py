@@ -58,7 +58,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """The outcomes of all checks of one learner, in the order in which they ran."""
 
     learner: str
@@ -82,6 +82,6 @@ class Report:
 class LearnerCheckError(FewshotError):
     """A learner breaks its contract; the message has a line for each failed check, `report` has all outcomes."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: CheckReport) -> None:
         super().__init__("\n".join([report.summary, *(f"  {result}" for result in report.with_status("failed"))]))
         self.report = report
