@@ -1,4 +1,4 @@
-"""What `fewshot-km run` does, and tells meanwhile."""
+"""Run a grid, as `fewshot-km run` does."""
 
 import json
 import math
@@ -122,7 +122,7 @@ def _run_waiting(name: str, plan: RunPlan, options: RunOptions, console: Console
 
 @contextmanager
 def _prepared(store: ResultStore) -> Iterator[None]:
-    """The store's folder, which is gone again where a cluster or a process could not be had and nothing is in it."""
+    """Make the store's folder; delete it again where a cluster or a process could not be had and it is empty."""
     new = [path for path in (store.folder / "jobs", store.folder, *store.folder.parents) if not path.exists()]
     store.prepare()
     try:

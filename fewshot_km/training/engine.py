@@ -1,4 +1,4 @@
-"""The tasks of a meta-batch over ranks and chunks, by a chosen backend: what meta-training and evaluation ask for."""
+"""Run the tasks of a meta-batch or an evaluation over ranks and chunks, by a chosen backend."""
 
 import warnings
 from collections.abc import Callable
@@ -74,8 +74,8 @@ class Engine:
     ) -> Tensor:
         """Query images classified correctly in episodes 0, 1, ... of the sampler, int64 [episodes], on every rank.
 
-        `on_batch` is told about how many episodes have just been evaluated, by all ranks together. Raises, on every
-        rank, DivergenceError where a logit is not finite, and ContractError where the learner has changed `meta`.
+        `on_batch` is called with the number of episodes just evaluated by all ranks together. Raises, on every rank,
+        DivergenceError where a logit is not finite, and ContractError where the learner has changed `meta`.
         """
         backend = BACKENDS[self.testing]
         share = self.ranks.share(range(episodes))
@@ -106,7 +106,7 @@ _LOSS, _ACCURACY = "loss of all tasks", "accuracy of all tasks"  # no parameter 
 
 
 def _in_chunks(items: range, run: Callable[[range], T], chunk: int) -> tuple[list[T], int]:
-    """What `run` returned for each chunk of the items, and the size of the chunks that memory held."""
+    """Return the results of `run` for each chunk of the items, and the size of the chunks that memory held."""
     results: list[T] = []
     done = 0
     while done < len(items):

@@ -146,7 +146,7 @@ class _Pool:
 
 
 def _work(pipe: Connection, setup: WorkerSetup, number: int) -> None:
-    """A worker process: the cells that come through the pipe, until none does or the other end is closed."""
+    """Run the cells that come through the pipe, until None comes or the other end is closed."""
 
     def send(cell: Cell, event: Event) -> None:
         pipe.send(("event", cell, event))
@@ -163,7 +163,7 @@ def _work(pipe: Connection, setup: WorkerSetup, number: int) -> None:
 
 
 def _end_with_starter() -> None:
-    """When the process that the user started has ended, however it did: keep the state, and end."""
+    """Wait for the end of the process that the user started; then keep the state, and end."""
     starter = multiprocessing.parent_process()
     assert starter is not None
     starter.join()

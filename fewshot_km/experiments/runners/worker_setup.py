@@ -1,4 +1,4 @@
-"""What a process other than the user's own needs to run cells: in a pool on this machine, or on a cluster."""
+"""Set up a worker in a process other than the user's own: in a pool on this machine, or on a cluster."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class WorkerSetup:
     devices     processes of each worker that share a meta-batch (see `choose_devices`)
     threads     of each worker
     most_tasks  of a meta-batch of these cells
-    command     that starts one more rank (see `Team`)
+    command     that starts one more rank (see `ProcessGroup`)
     """
 
     store: ResultStore
@@ -49,7 +49,7 @@ class WorkerSetup:
 
     @contextmanager
     def opened(self, stop: Stop, subscriber: Subscriber, number: int = 0) -> Iterator[CellWorker]:
-        """A worker for this process, the `number`-th on its machine, whose events are heard elsewhere."""
+        """Open a worker in this process, the `number`-th on its machine; its events go to `subscriber`."""
         torch.set_num_threads(self.threads)
         load_entry_points()
         load_plugins(self.plugins)
@@ -61,7 +61,7 @@ class WorkerSetup:
 
 
 def run_one_cell(setup: WorkerSetup, cell: Cell, subscriber: Subscriber = lambda *_: None) -> Outcome:
-    """One cell in a process that a cluster has started, and may end at any time."""
+    """Run one cell in a process that a cluster has started and may end at any time."""
     with setup.opened(Stop(), subscriber) as worker:
         return worker.run(cell)
 
