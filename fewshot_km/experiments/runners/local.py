@@ -37,7 +37,9 @@ def check_jobs(jobs: int) -> None:
         )
 
 
-def run_parallel(waiting: Sequence[Cell], setup: WorkerSetup, jobs: int, stop: Stop, display: Subscriber) -> Outcomes:
+def run_parallel(
+    waiting: Sequence[Cell], setup: WorkerSetup, stop: Stop, display: Subscriber, *, jobs: int
+) -> Outcomes:
     """Run cells in `jobs` processes; raises FewshotError and OSError as they do, and StoppedRun when all have ended.
 
     A process that is lost costs nothing but time: another one goes on from the cell's checkpoint.

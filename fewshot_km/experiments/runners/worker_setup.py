@@ -1,7 +1,7 @@
 """Set up a worker in a process other than the user's own: in a pool on this machine, or on a cluster."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from fewshot_km.experiments.cells.cell_worker import CellWorker, Outcome
 from fewshot_km.experiments.cells.stopping import Stop
 from fewshot_km.experiments.events.event import Event, Subscriber
 from fewshot_km.experiments.runners.process_group import ProcessGroup, choose_devices
+from fewshot_km.experiments.runners.run_grid import Outcomes
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.result_store import ResultStore
@@ -58,6 +59,10 @@ class WorkerSetup:
             yield CellWorker(
                 self.store, self.data_root, group, stop, _some_a_second(subscriber), self.settings, says_data=False
             )
+
+
+RunCells = Callable[[Sequence[Cell], WorkerSetup, Stop, Subscriber], Outcomes]
+"""A runner: it runs the waiting cells in other processes until it is to stop; their events go to the subscriber."""
 
 
 def run_one_cell(setup: WorkerSetup, cell: Cell, subscriber: Subscriber = lambda *_: None) -> Outcome:
