@@ -10,7 +10,7 @@ from fewshot_km.cli.output import print_line
 from fewshot_km.experiments.settings.grid import find_grid, load_grid
 from fewshot_km.experiments.settings.run_settings import RunOptions
 from fewshot_km.experiments.settings.selection import parse_settings
-from fewshot_km.experiments.store.obsolete import find_leftovers, remove
+from fewshot_km.experiments.store.obsolete import find_obsolete, remove
 from fewshot_km.experiments.store.result_store import ResultStore
 
 
@@ -28,14 +28,14 @@ def clean_command(
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     store = ResultStore(results, loaded.name)
-    found = find_leftovers(loaded, store, results=older_results)
+    found = find_obsolete(loaded, store, results=older_results)
     if not found:
         print_line(f"{store.folder}: nothing is left over")
         return
-    for leftover in found:
-        print_line(f"{leftover.path}: {leftover.what}, {decimal(leftover.size)}")
+    for item in found:
+        print_line(f"{item.path}: {item.what}, {decimal(item.size)}")
     if not yes and not typer.confirm(f"Delete {'this' if len(found) == 1 else f'these {len(found)}'}?"):
         print("nothing was deleted")
         return
     remove(found)
-    print(f"deleted {len(found)}, {decimal(sum(leftover.size for leftover in found))}")
+    print(f"deleted {len(found)}, {decimal(sum(item.size for item in found))}")

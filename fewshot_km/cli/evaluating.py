@@ -1,4 +1,4 @@
-"""What `fewshot-km evaluate` does."""
+"""Probe finished cells, as `fewshot-km evaluate` does."""
 
 import sys
 from statistics import fmean

@@ -12,8 +12,7 @@ from fewshot_km.experiments.protocols import find_protocol, protocols
 from fewshot_km.experiments.settings.grid import Cell, find_grid, load_grid, shipped_grids
 from fewshot_km.experiments.settings.run_settings import RunOptions
 from fewshot_km.experiments.settings.selection import parse_settings, select
-from fewshot_km.experiments.store.finished_otherwise import say_finished_otherwise
-from fewshot_km.experiments.store.result_store import ResultStore
+from fewshot_km.experiments.store.result_store import ResultStore, say_finished_otherwise
 from fewshot_km.registry import Registry
 
 Pattern = Annotated[str, typer.Argument(help="Shell pattern, such as '*maml*'.")]

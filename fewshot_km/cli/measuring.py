@@ -1,4 +1,4 @@
-"""What `fewshot-km tune` does."""
+"""Measure backends, as `fewshot-km tune` does."""
 
 import platform
 

@@ -1,10 +1,11 @@
-"""What `fewshot-km run` does, and tells meanwhile."""
+"""Run a grid, as `fewshot-km run` does."""
 
 import json
 import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 
 import torch
 import typer
@@ -27,6 +28,7 @@ from fewshot_km.experiments.runners.ray_runner import run_on_ray
 from fewshot_km.experiments.runners.run_grid import Outcomes, check_cells, run_grid
 from fewshot_km.experiments.runners.run_plan import RunPlan, make_run_plan, make_worker_setup, nothing_to_run
 from fewshot_km.experiments.runners.slurm_runner import run_on_slurm
+from fewshot_km.experiments.runners.worker_setup import RunCells
 from fewshot_km.experiments.settings.run_settings import Cluster, Runner, RunOptions
 from fewshot_km.experiments.settings.selection import parse_duration, parse_pairs
 from fewshot_km.experiments.store.result_store import ResultStore
@@ -107,21 +109,23 @@ def _run_waiting(name: str, plan: RunPlan, options: RunOptions, console: Console
         worker = CellWorker(store, root, group, stop, print_problems, options.run)
         check_cells(plan.grid, waiting, worker, is_here=is_here)
     with _prepared(store), subscriber as display:
-        if is_here:
-            return run_parallel(waiting, setup, jobs, stop, display)
-        if cluster.runner == Runner.RAY:
-            address, cpus, gpus = cluster.address, cluster.cpus, cluster.gpus
-            return run_on_ray(waiting, setup, stop, display, address=address, cpus=cpus, gpus=gpus)
-        parameters = {"cpus_per_task": int(cluster.cpus), **parse_pairs("--slurm", cluster.slurm)}
-        if cluster.gpus:
-            parameters.setdefault("gpus_per_node", math.ceil(cluster.gpus))
-        kind = parameters.pop("cluster", "slurm")
-        return run_on_slurm(waiting, setup, stop, display, cluster=kind, parameters=parameters)
+        return _runner(cluster, jobs)(waiting, setup, stop, display)
+
+
+def _runner(cluster: Cluster, jobs: int) -> RunCells:
+    if cluster.runner == Runner.HERE:
+        return partial(run_parallel, jobs=jobs)
+    if cluster.runner == Runner.RAY:
+        return partial(run_on_ray, address=cluster.address, cpus=cluster.cpus, gpus=cluster.gpus)
+    parameters = {"cpus_per_task": int(cluster.cpus), **parse_pairs("--slurm", cluster.slurm)}
+    if cluster.gpus:
+        parameters.setdefault("gpus_per_node", math.ceil(cluster.gpus))
+    return partial(run_on_slurm, cluster=parameters.pop("cluster", "slurm"), parameters=parameters)
 
 
 @contextmanager
 def _prepared(store: ResultStore) -> Iterator[None]:
-    """The store's folder, which is gone again where a cluster or a process could not be had and nothing is in it."""
+    """Make the store's folder; delete it again where a cluster or a process could not be had and it is empty."""
     new = [path for path in (store.folder / "jobs", store.folder, *store.folder.parents) if not path.exists()]
     store.prepare()
     try:

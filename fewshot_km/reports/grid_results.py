@@ -10,9 +10,8 @@ import numpy as np
 from fewshot_km.errors import DataError
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.experiments.settings.grid import Cell, Grid
-from fewshot_km.experiments.store.finished_otherwise import say_finished_otherwise
 from fewshot_km.experiments.store.probe_file import Analysis
-from fewshot_km.experiments.store.result_store import ResultStore
+from fewshot_km.experiments.store.result_store import ResultStore, say_finished_otherwise
 from fewshot_km.experiments.store.stored_cell import StoredCell
 from fewshot_km.reports.baseline_results import TestedEpisodes, read_others
 from fewshot_km.reports.statistics import Array

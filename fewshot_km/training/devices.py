@@ -34,7 +34,7 @@ def clock(device: torch.device) -> float:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether products and convolutions of float32 may round what they multiply to TF32's 10 bits on a GPU.
+    """Set whether products and convolutions of float32 may round their factors to TF32's 10 bits on a GPU.
 
     torch allows convolutions to, unless told otherwise; here it is a choice that records name.
     """

@@ -21,7 +21,7 @@ def evaluate(
 ) -> npt.NDArray[np.float64]:
     """Query accuracies float64 [episodes] of episodes 0, 1, ... of the sampler, after `steps` inner steps.
 
-    `on_batch` is told how many episodes have just been evaluated. Memory does not grow with the episodes.
+    `on_batch` is called with the number of episodes just evaluated. Memory does not grow with the episodes.
     """
     correct = engine.count_correct(meta, sampler, episodes, steps=steps, on_batch=on_batch)
     queries = sampler.spec.ways * sampler.spec.queries

@@ -60,7 +60,7 @@ def give_back_freed_memory() -> None:
 
 
 def bytes_taken(run: Callable[[], object]) -> int:
-    """The most bytes that this process held while it ran this beyond what it held before, freed memory given back.
+    """Measure the peak memory of `run` in bytes beyond what this process held before, freed memory given back.
 
     Where the system cannot forget an earlier peak (all but Linux), what stays below that peak counts as nothing.
     """
@@ -92,7 +92,7 @@ def _available_memory() -> int | None:
 
 
 def _left_in_container() -> int | None:
-    """What the control group (version 2) of this process may still take, with what it would reclaim: cached files."""
+    """Bytes that this process's control group (version 2) may still take, with the cached files it would give up."""
     try:
         used = int((CONTROL_GROUP / "memory.current").read_text())
         counts = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())

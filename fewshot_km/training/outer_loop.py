@@ -160,7 +160,7 @@ class _Log:
         self._unread: list[Tensor] = []
 
     def add(self, loss: Tensor, accuracy: Tensor) -> None:
-        """What one more iteration did."""
+        """Add the loss and accuracy of an iteration (scalar tensors)."""
         self._unread.append(torch.stack([loss, accuracy]))
 
     def is_due(self) -> bool:

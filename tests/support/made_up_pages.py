@@ -85,7 +85,7 @@ def made_up_store(folder: Path, analysed: bool = True) -> tuple[Grid, ResultStor
         store_result(store, cell, accuracies, adapted=100 * 10 ** (place % 3))
         if analysed:
             record = dict(store.read(cell).record) | {"test_episodes_digest": "e", "note": SCRIPT}
-            store.amend(cell, record, analysis(cell))
+            store.amend(cell, record, {"analysis.json": analysis(cell).to_json().encode()})
     store.write_failure(failed, f"{SCRIPT} & \"quotes\" 'too'")
     if analysed:
         for cell in {cell.task: cell for cell in grid.cells}.values():

@@ -1,1 +1,1 @@
-"""What one cell does."""
+"""One cell: its parts, its stages, and the worker that runs it."""

@@ -14,7 +14,7 @@ from fewshot_km.errors import CellError, DataError, DivergenceError, FewshotErro
 from fewshot_km.experiments.cells.cell_state import CellState
 from fewshot_km.experiments.cells.cell_task import CellTask
 from fewshot_km.experiments.cells.checkpoints import Checkpoints
-from fewshot_km.experiments.cells.stages import run_stages
+from fewshot_km.experiments.cells.stages import DONE, run_stages
 from fewshot_km.experiments.cells.stopping import OUT_OF_TIME, Stop, StoppedRun
 from fewshot_km.experiments.events.event import (
     CellFailed,
@@ -131,7 +131,8 @@ class CellWorker:
                 parts = replace(parts, pause=checkpoints.pause, check=checkpoints.check)
                 for after in run_stages(state, parts, emit):
                     state = after
-                    checkpoints.keep(state)
+                    if state.stage != DONE:  # what is done is stored next
+                        checkpoints.keep(state)
         except BaseException as error:  # whichever way a learner ends must not cost the cells after it
             if self._ends_the_run(error):
                 raise
@@ -191,14 +192,14 @@ class CellWorker:
         return TensorBoardLog(self.store.folder / "tensorboard" / str(cell), after_iteration)
 
     def _ends_the_run(self, error: BaseException) -> bool:
-        """Whether other cells would fare no better: the user ends it, or the disk is full, but no plug-in raised it."""
+        """Whether the error ends the run: the user interrupts, or the disk is full; but no error of a plug-in does."""
         if self.stop.is_asked_for(error):
             return True
         is_ours = isinstance(error, FewshotError | OSError) and not isinstance(error, CellError)
         return is_ours and not was_raised_in_plugin(error)
 
     def _note(self, cell: Cell, error: BaseException) -> Outcome:
-        """The cell failed, for what was raised just now."""
+        """Note that the cell failed with this error."""
         self.stop.check()  # ranks that are stopped together with this one end its exchange with them
         is_ours = isinstance(error, CellError) and not was_raised_in_plugin(error)
         reason, trace = (message_of(error), "") if is_ours else (describe_error(error), traceback.format_exc())

@@ -1,4 +1,4 @@
-"""When the state of a running cell is kept."""
+"""Decide when the state of a running cell is kept."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

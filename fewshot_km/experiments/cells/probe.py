@@ -123,6 +123,6 @@ def _kernels(learner: Learner, meta: Params, sampler: EpisodeSampler, steps: int
 
 
 def _first(kernels: Tensor) -> Kernels:
-    """As the shortest decimals that are these float32 numbers."""
+    """Return the first kernels as the shortest decimals that are these float32 numbers."""
     rows = kernels[:KERNELS, 0].flatten(1).float().cpu().numpy()
     return tuple(tuple(float(str(number)) for number in row) for row in rows)

@@ -18,7 +18,7 @@ OUT_OF_TIME = 3  # exit status: nothing went wrong, but cells are left
 
 
 class Stop:
-    """Whether the run is to end: use as a context manager, which listens to SIGINT and SIGTERM.
+    """Knows whether the run is to end; use as a context manager, which listens to SIGINT and SIGTERM.
 
     What runs for long asks with `check` at moments where nothing is lost, inside `asking()`; elsewhere the first signal
     raises StoppedRun where it meets the program. A second signal ends the process at once.

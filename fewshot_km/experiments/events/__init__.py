@@ -1,1 +1,1 @@
-"""What is told of a run."""
+"""Events of a run, and the subscribers that show or keep them."""

@@ -1,4 +1,4 @@
-"""What cells would take, from a few iterations of each kind: time, parameters, memory."""
+"""Estimate the time, parameters and memory of cells from a few iterations of each kind."""
 
 import multiprocessing
 import time
@@ -22,7 +22,7 @@ ITERATIONS = 3  # measured after one to warm up; the fastest counts, as noise on
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a cell: seconds of training, from where it goes on, and of what comes after; bytes of memory of all ranks."""
+    """A cell's seconds of training (those that are left) and of what comes after; the memory of all ranks in bytes."""
 
     cell: Cell
     iterations_left: int
@@ -94,7 +94,7 @@ def _measure_guarded(setup: WorkerSetup, cell: Cell, ranks: int) -> _Measured:
 
 
 def _measure(setup: WorkerSetup, cell: Cell, ranks: int) -> _Measured:
-    """As rank 0 would, with its share of the tasks."""
+    """Measure rank 0's share of the tasks."""
     config = cell.config
     with setup.opened(Stop(), lambda *_: None) as worker:
         dataset = worker.dataset(config.task.dataset)

@@ -37,7 +37,9 @@ def check_jobs(jobs: int) -> None:
         )
 
 
-def run_parallel(waiting: Sequence[Cell], setup: WorkerSetup, jobs: int, stop: Stop, display: Subscriber) -> Outcomes:
+def run_parallel(
+    waiting: Sequence[Cell], setup: WorkerSetup, stop: Stop, display: Subscriber, *, jobs: int
+) -> Outcomes:
     """Run cells in `jobs` processes; raises FewshotError and OSError as they do, and StoppedRun when all have ended.
 
     A process that is lost costs nothing but time: another one goes on from the cell's checkpoint.
@@ -146,7 +148,7 @@ class _Pool:
 
 
 def _work(pipe: Connection, setup: WorkerSetup, number: int) -> None:
-    """A worker process: the cells that come through the pipe, until none does or the other end is closed."""
+    """Run the cells that come through the pipe, until None comes or the other end is closed."""
 
     def send(cell: Cell, event: Event) -> None:
         pipe.send(("event", cell, event))
@@ -163,7 +165,7 @@ def _work(pipe: Connection, setup: WorkerSetup, number: int) -> None:
 
 
 def _end_with_starter() -> None:
-    """When the process that the user started has ended, however it did: keep the state, and end."""
+    """Wait for the end of the process that the user started; then keep the state, and end."""
     starter = multiprocessing.parent_process()
     assert starter is not None
     starter.join()

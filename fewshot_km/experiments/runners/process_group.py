@@ -1,4 +1,4 @@
-"""The processes that run a grid's cells together: how the others are started, and what they do."""
+"""The processes that share the meta-batches of a grid's cells: rank 0 starts the others, which follow it."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ MOST_AUTO = 8  # processes: each holds some 300 MB of libraries
 
 
 def choose_devices(wanted: str, device: torch.device, tasks: int) -> int:
-    """How many processes share each meta-batch of so many tasks.
+    """Choose how many processes share each meta-batch of `tasks` tasks.
 
     auto: on a CPU one for each of torch's threads, each with one thread, because tasks side by side share no barriers;
     on a GPU one, as the others may be someone else's. Raises ConfigError for what is not a positive whole number, and
@@ -197,7 +197,7 @@ class ProcessGroup:
         return self._folder_of() / f"rank{rank}.log"
 
     def _last_words(self) -> str:
-        """What became of the first of the others that has ended or complained."""
+        """Say how the first rank ended that did, or what it complained of."""
         for rank, process in enumerate(self._others, start=1):
             if (process.poll() or 0) < 0:
                 return f"rank {rank} (process {process.pid}) was killed by signal {-process.returncode}"
@@ -214,7 +214,7 @@ _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") els
 
 
 def follow(data_root: Path, device: torch.device) -> None:
-    """What every rank but the first does: the cells that rank 0 names, until it leaves."""
+    """Run the cells that rank 0 names until it leaves, as every other rank does."""
     rank, size = int(os.environ[RANK]), int(os.environ[WORLD_SIZE])
     for number in SIGNALS:  # torchrun passes them on to all: rank 0 keeps its state and leaves, which ends the others
         signal.signal(number, lambda *_: None)

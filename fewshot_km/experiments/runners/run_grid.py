@@ -17,13 +17,13 @@ from fewshot_km.plugins.boundary import plugin_code
 
 @dataclass
 class Outcomes:
-    """What became of the cells of a run."""
+    """The cells of a run that failed, and those that another process runs."""
 
     failed: list[Cell] = field(default_factory=list)
     elsewhere: list[tuple[Cell, str]] = field(default_factory=list)  # and who runs them
 
     def note(self, cell: Cell, outcome: Outcome) -> None:
-        """One more."""
+        """Add a cell's outcome."""
         if outcome.kind == "failed":
             self.failed.append(cell)
         elif outcome.kind == "elsewhere":

@@ -70,7 +70,7 @@ def _failures(failed: Sequence[Cell], store: ResultStore) -> list[str]:
 
 
 def make_worker_setup(name: str, plan: RunPlan, options: RunOptions, threads: int) -> WorkerSetup:
-    """What other processes need to run the waiting cells, with so many threads each."""
+    """Describe to other processes how to run the waiting cells, with `threads` threads each."""
     root = (options.data_root or default_data_root()).absolute()  # a cluster's processes start in folders of their own
     plugins = [path.absolute() for path in options.plugins]
     settings = [f"--set={text}" for text in options.settings]

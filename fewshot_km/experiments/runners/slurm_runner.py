@@ -20,14 +20,14 @@ LOOK_SECONDS = 5.0  # between looks at the jobs: a login node is shared
 
 
 class CellJob:
-    """What a job runs; submitit asks it what to queue again when the job's time is up or it is preempted."""
+    """The function of a job; submitit calls `checkpoint` when the job's time is up or it is preempted."""
 
     def __call__(self, setup: WorkerSetup, cell: Cell) -> Outcome:
         """Run the cell."""
         return run_one_cell(setup, cell)
 
     def checkpoint(self, setup: WorkerSetup, cell: Cell) -> Any:
-        """The same again: it goes on from the cell's own checkpoint."""
+        """Queue the job again: it goes on from the cell's own checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, setup, cell)

@@ -1,4 +1,4 @@
-"""What `fewshot-km tune` found: which backend is the fastest for each task and learner of a grid, on this machine.
+"""The fastest backend for each task and learner of a grid on this machine, as `fewshot-km tune` found it.
 
 It stands in results/<grid>/tuning.json, where the user sees it and can delete it; `run` follows it. Nothing else that a
 clock has measured decides how a cell is computed.
@@ -63,7 +63,7 @@ class Tuning(BaseModel):
 
 
 def read_tuning(folder: Path) -> Tuning:
-    """The tuning in the folder of a grid's results, empty where there is none; raises ConfigError for a damaged one."""
+    """Read the tuning of a grid's results, empty where there is none; raises ConfigError for a damaged file."""
     path = folder / FILE
     try:
         return Tuning.model_validate_json(path.read_bytes())

@@ -1,7 +1,7 @@
-"""What a process other than the user's own needs to run cells: in a pool on this machine, or on a cluster."""
+"""Set up a worker in a process other than the user's own: in a pool on this machine, or on a cluster."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from fewshot_km.experiments.cells.cell_worker import CellWorker, Outcome
 from fewshot_km.experiments.cells.stopping import Stop
 from fewshot_km.experiments.events.event import Event, Subscriber
 from fewshot_km.experiments.runners.process_group import ProcessGroup, choose_devices
+from fewshot_km.experiments.runners.run_grid import Outcomes
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.experiments.settings.run_settings import RunSettings
 from fewshot_km.experiments.store.result_store import ResultStore
@@ -34,7 +35,7 @@ class WorkerSetup:
     devices     processes of each worker that share a meta-batch (see `choose_devices`)
     threads     of each worker
     most_tasks  of a meta-batch of these cells
-    command     that starts one more rank (see `Team`)
+    command     that starts one more rank (see `ProcessGroup`)
     """
 
     store: ResultStore
@@ -49,7 +50,7 @@ class WorkerSetup:
 
     @contextmanager
     def opened(self, stop: Stop, subscriber: Subscriber, number: int = 0) -> Iterator[CellWorker]:
-        """A worker for this process, the `number`-th on its machine, whose events are heard elsewhere."""
+        """Open a worker in this process, the `number`-th on its machine; its events go to `subscriber`."""
         torch.set_num_threads(self.threads)
         load_entry_points()
         load_plugins(self.plugins)
@@ -60,8 +61,12 @@ class WorkerSetup:
             )
 
 
+RunCells = Callable[[Sequence[Cell], WorkerSetup, Stop, Subscriber], Outcomes]
+"""A runner: it runs the waiting cells in other processes until it is to stop; their events go to the subscriber."""
+
+
 def run_one_cell(setup: WorkerSetup, cell: Cell, subscriber: Subscriber = lambda *_: None) -> Outcome:
-    """One cell in a process that a cluster has started, and may end at any time."""
+    """Run one cell in a process that a cluster has started and may end at any time."""
     with setup.opened(Stop(), subscriber) as worker:
         return worker.run(cell)
 

@@ -15,13 +15,13 @@ LONGEST_LINE = 64  # bytes of test_episodes.csv: two numbers of at most 25 digit
 
 
 def episodes_csv(accuracies: npt.NDArray[np.float64]) -> str:
-    """A line for each test episode: its index and accuracy."""
+    """Write a line for each test episode: its index and accuracy."""
     lines = (f"{episode},{accuracy}" for episode, accuracy in enumerate(accuracies.tolist()))
     return "".join(f"{line}\n" for line in (EPISODES_HEADER, *lines))
 
 
 def read_episodes(text: str) -> npt.NDArray[np.float64]:
-    """What `episodes_csv` wrote; raises ValueError for anything else: its episodes are 0, 1, 2, ..."""
+    """Read accuracies float64 [episodes] of episodes 0, 1, ...; raises ValueError for another text."""
     accuracies = []
     for episode, (index, *numbers) in enumerate(_rows(text, EPISODES_HEADER)):
         line = episode + 2
@@ -35,13 +35,13 @@ def read_episodes(text: str) -> npt.NDArray[np.float64]:
 
 
 def history_csv(rows: Sequence[HistoryRow]) -> str:
-    """The course of meta-training, a line for each validation."""
+    """Write a line for each validation."""
     lines = (",".join(str(value) for value in astuple(row)) for row in rows)
     return "".join(f"{line}\n" for line in (HISTORY_HEADER, *lines))
 
 
 def read_history(text: str) -> tuple[HistoryRow, ...]:
-    """What `history_csv` wrote; raises ValueError for anything else."""
+    """Read the rows that `history_csv` wrote; raises ValueError for another text."""
     history: list[HistoryRow] = []
     for line, values in enumerate(_rows(text, HISTORY_HEADER), start=2):
         iteration, *means = _numbers(line, values)
@@ -55,7 +55,7 @@ def read_history(text: str) -> tuple[HistoryRow, ...]:
 
 
 def _rows(text: str, header: str) -> Iterator[list[str]]:
-    """The fields of every line but the first, as many as that names; nothing that we write needs quotes."""
+    """Yield the fields of every line but the header, which names as many; nothing that we write needs quotes."""
     first, *lines = text.splitlines() or [""]
     if first != header:
         raise ValueError(f"the first line is not '{header}'")

@@ -1,4 +1,4 @@
-"""What a result was computed with: versions, commit, machine."""
+"""Describe what a result was computed with: versions, commit, machine."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The test episodes of a task, which are the same for everyone, and the digest by which one tells that they are."""
+"""The test episodes of a task, which are the same for everyone, and their digest."""
 
 import hashlib
 
@@ -26,12 +26,12 @@ def frozen_open(config: CellConfig, dataset: Dataset, images: Tensor | None = No
 
 
 def spec_of_test(config: CellConfig) -> TaskSpec:
-    """The task as it is posed at validation and test."""
+    """Ways, shots and queries at validation and test."""
     return TaskSpec(config.task.ways, config.task.shots, config.task.test_queries)
 
 
 def episodes_digest(dataset_digest: str, spec: TaskSpec, shown: Presented) -> str:
-    """Of these episodes, in this order: 16 hexadecimal digits.
+    """Digest of these episodes in this order: 16 hexadecimal digits.
 
     They begin the SHA-256 of the data set's digest and the ways, shots and queries as text, each followed by a line
     feed, and, as little-endian 64-bit integers, the ids of every episode's images (support, then query) and after all
@@ -43,13 +43,13 @@ def episodes_digest(dataset_digest: str, spec: TaskSpec, shown: Presented) -> st
 
 
 def digest_of_test(config: CellConfig, dataset: Dataset) -> str:
-    """Of the episodes that a cell is tested on: accuracies can be compared only where it agrees."""
+    """Digest of the episodes that a cell is tested on: accuracies can be compared only where it agrees."""
     sampler = frozen_test(config, dataset)
     return episodes_digest(dataset.digest, sampler.spec, sampler.present(range(config.test.episodes)))
 
 
 def episodes_frame(dataset: Dataset, spec: TaskSpec, shown: Presented) -> pd.DataFrame:
-    """A row for each image of these episodes, in the order in which learners get them; `episodes` is their digest.
+    """Make a row for each image of these episodes, in the order of learners' inputs; `episodes` is their digest.
 
     A column `file` names the image's file, where the data set came as files.
     """

@@ -1,4 +1,4 @@
-"""What lies in a results folder and belongs to no cell of the grid any more."""
+"""Find and delete what belongs to no cell of a grid any more."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from fewshot_km.experiments.store.unfinished import UnfinishedCell
 
 
 @dataclass(frozen=True)
-class Leftover:
+class Obsolete:
     """A file or folder, what it is, and its size in bytes."""
 
     path: Path
@@ -18,7 +18,7 @@ class Leftover:
     size: int
 
 
-def find_leftovers(grid: Grid, store: ResultStore, *, results: bool) -> list[Leftover]:
+def find_obsolete(grid: Grid, store: ResultStore, *, results: bool) -> list[Obsolete]:
     """Unfinished cells, failures and parts of files that no cell of the grid goes on from; nothing that is in use.
 
     With `results`, finished cells of other settings or that the grid does not have (any more), too.
@@ -42,16 +42,16 @@ def find_leftovers(grid: Grid, store: ResultStore, *, results: bool) -> list[Lef
                 found.append((path, "failure of other settings"))
         elif results and path.is_dir() and path not in mine:
             found.append((path, "results of other settings, or of a cell that the grid does not have"))
-    return [Leftover(path, what, _size(path)) for path, what in found]
+    return [Obsolete(path, what, _size(path)) for path, what in found]
 
 
-def remove(leftovers: list[Leftover]) -> None:
+def remove(obsolete: list[Obsolete]) -> None:
     """Delete them; raises OSError where that is not allowed."""
-    for leftover in leftovers:
-        if leftover.path.is_dir():
-            shutil.rmtree(leftover.path)
+    for item in obsolete:
+        if item.path.is_dir():
+            shutil.rmtree(item.path)
         else:
-            leftover.path.unlink(missing_ok=True)
+            item.path.unlink(missing_ok=True)
 
 
 def _unfinished_beside(path: Path) -> list[Path]:

@@ -25,7 +25,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class TaskSettings(TypedDict):
-    """The task of the settings, as far as it decides about test episodes."""
+    """The task's settings that decide about test episodes."""
 
     ways: Count
     shots: Count
@@ -33,7 +33,7 @@ class TaskSettings(TypedDict):
 
 
 class TestSettings(TypedDict):
-    """How the cell was tested."""
+    """The settings of the test."""
 
     episodes: Annotated[int, Field(ge=2, lt=2**63)]
 
@@ -46,13 +46,13 @@ class Settings(TypedDict):
 
 
 class Results(TypedDict):
-    """What was found."""
+    """The numbers that sum up a cell, in the order in which they are written."""
 
     test_accuracy: Accuracy
     test_episodes: Count
-    iterations: NotRequired[Count]
-    best_iteration: NotRequired[Count]
     best_val_accuracy: NotRequired[Accuracy]
+    best_iteration: NotRequired[Count]
+    iterations: NotRequired[Count]
     adapted_parameters: NotRequired[Count]
     bytes_per_task: NotRequired[Count]
     meta_parameters: NotRequired[Count]
@@ -68,7 +68,7 @@ class Libraries(TypedDict):
 
 
 class Backends(TypedDict):
-    """How tasks were run."""
+    """The backends that ran the tasks, and their tasks at once."""
 
     training: str
     testing: str
@@ -77,7 +77,7 @@ class Backends(TypedDict):
 
 
 class Environment(TypedDict):
-    """What the result was computed with."""
+    """Versions, commit and machine of a result."""
 
     fewshot_km: str
     git_commit: str | None
@@ -127,7 +127,7 @@ _Content = TypeVar("_Content")
 
 
 def read_record(path: Path) -> Record:
-    """The content of a record.json; raises DataError with file, field and mend for anything that is not one."""
+    """Read a record.json; raises DataError with file, field and mend for anything that is not one."""
     mend = f"put back the file that was written, or delete {path.parent} and run again"
     record = _read(path, _RECORD, mend)
     if settings_digest(record["config"]) != record["config_digest"]:
@@ -139,12 +139,12 @@ def read_record(path: Path) -> Record:
 
 
 def read_failure(path: Path) -> Failure:
-    """The content of a seed<k>.failed.json; raises DataError with file, field and mend for anything that is not one."""
+    """Read a seed<k>.failed.json; raises DataError with file, field and mend for anything that is not one."""
     return _read(path, _FAILURE, "delete the file, and `fewshot-km run` tries the cell again")
 
 
 def config_digest_in(path: Path) -> str | None:
-    """The digest of the settings that a record or a failure is of; None where there is none to be read."""
+    """Read the digest of the settings in a record or a failure; None where there is none."""
     try:
         digest = parse_json(read_text_bounded(path, MOST_BYTES))["config_digest"]
     except (DataError, ValueError, LookupError, TypeError):

@@ -4,7 +4,7 @@ record.json          settings, their digest, data set digest, environment, times
 history.csv          meta-training: loss, accuracy and validation accuracy over the iterations
 test_episodes.csv    one line per test episode: its index and accuracy
 weights.safetensors  the meta-parameters that validated best
-analysis.json        what else the trained learner was asked (see analysis.py)
+analysis.json        what else the trained learner was asked (see probe_file.py)
 
 Beside it, seed<k>.failed.json says why a cell failed, seed<k>.unfinished-<digest>/ is what a cell goes on from (see
 unfinished.py), and seed<k>.<digest>/ are results of other settings.
@@ -14,16 +14,19 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fewshot_km.data.storage import describe_os_error, write_bytes, write_text
 from fewshot_km.errors import ConfigError, DataError
+from fewshot_km.experiments.settings.differences import other_settings
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.experiments.store.record import RECORD, config_digest_in, read_failure, read_record
 from fewshot_km.experiments.store.stored_cell import StoredCell, read_folder, read_weights
 from fewshot_km.experiments.store.unfinished import UnfinishedCell
+from fewshot_km.text import counted
 
 if TYPE_CHECKING:
     from fewshot_km.learners import Params
@@ -38,11 +41,11 @@ class ResultStore:
         self.folder = root / grid
 
     def task_folder(self, cell: Cell) -> Path:
-        """Where the results of all cells of a cell's task are kept."""
+        """Folder of the results of a cell's task."""
         return self.folder / cell.task
 
     def cell_folder(self, cell: Cell) -> Path:
-        """Where the results of a cell are kept."""
+        """Folder of a cell's results."""
         return self.task_folder(cell) / cell.learner / f"seed{cell.seed}"
 
     def prepare(self) -> None:
@@ -56,7 +59,7 @@ class ResultStore:
             raise ConfigError(f"results cannot be kept in {self.folder}: {why}; --results names another") from error
 
     def unfinished(self, cell: Cell) -> UnfinishedCell:
-        """Where a cell of the present settings keeps what it goes on from."""
+        """Folder of what a cell with its present settings goes on from."""
         folder = self.cell_folder(cell)
         return UnfinishedCell(folder.with_name(f"{folder.name}.unfinished-{cell.config.digest()[:8]}"))
 
@@ -133,11 +136,11 @@ class ResultStore:
         return read_failure(self.failure_file(cell))["reason"]
 
     def read(self, cell: Cell) -> StoredCell:
-        """A finished cell; raises DataError where its files are damaged."""
+        """Read a finished cell; raises DataError where its files are damaged."""
         return read_folder(self._folder(cell))
 
     def failure_file(self, cell: Cell) -> Path:
-        """Where it is noted that a cell failed."""
+        """File that says why a cell failed."""
         folder = self.cell_folder(cell)
         return folder.with_name(f"{folder.name}.failed.json")
 
@@ -157,6 +160,22 @@ class ResultStore:
             n += 1
             aside = folder.with_name(f"{folder.name}.{digest}-{n}")
         return aside
+
+
+def say_finished_otherwise(cells: Iterable[Cell], store: ResultStore) -> list[str]:
+    """Say "4 cells are finished with other settings: outer.iterations 16", a line for each set of settings.
+
+    A grid of such cells looks empty, and is not.
+    """
+    found: Counter[str] = Counter()
+    for cell in cells:
+        before = None if store.state(cell) == "done" else store.settings_before(cell)
+        if before is not None:
+            found[", ".join(other_settings(before, cell.config.model_dump(mode="json")))] += 1
+    return [
+        f"{counted(number, 'cell')} {'is' if number == 1 else 'are'} finished with other settings: {settings}"
+        for settings, number in found.items()
+    ]
 
 
 def _sha256(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a finished cell, read: nothing in it is believed unread, and what is not as written is named."""
+"""Read the folder of a finished cell: every file is checked, and what is not as it was written is named."""
 
 import hashlib
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class StoredCell:
 
 
 def read_folder(folder: Path) -> StoredCell:
-    """What is stored in the folder of a finished cell; raises DataError with file, mistake and mend.
+    """Read the folder of a finished cell; raises DataError with file, mistake and mend.
 
     The weights are not read. What a record of an earlier version has no digest of is checked as far as that goes.
     """
@@ -51,7 +51,7 @@ def read_folder(folder: Path) -> StoredCell:
 
 
 def read_weights(folder: Path) -> "Params":
-    """The meta-parameters in the folder of a finished cell; raises DataError where they are gone, or others."""
+    """Read the meta-parameters of a finished cell; raises DataError where they are gone, or not the cell's."""
     from safetensors.torch import load_file  # torch, which what is left here does without
 
     path, known = folder / WEIGHTS, read_record(folder / RECORD).get("files", {}).get(WEIGHTS)

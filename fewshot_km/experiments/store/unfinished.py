@@ -78,7 +78,7 @@ class UnfinishedCell:
         raise FileNotFoundError(f"{self.folder} vanishes")
 
     def owner(self) -> str:
-        """Who holds the claim, as far as it says."""
+        """Say who holds the claim."""
         try:
             owner = parse_json(read_text_bounded(self.folder / OWNER, MOST_BYTES))
             return f"process {owner['process']} on {owner['host']} since {owner['since']}"
@@ -133,11 +133,11 @@ class UnfinishedCell:
         return False
 
     def remove(self) -> None:
-        """The cell is finished; to be called with the claim."""
+        """Delete the folder of a cell that is finished; call it with the claim."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def discard(self) -> None:
-        """The cell was finished before: remove what a process that died just then has left, if anything."""
+        """Delete what a process has left that died just after the cell was finished, if anything."""
         if self.folder.is_dir():
             with self.claim() as is_mine:
                 if is_mine:

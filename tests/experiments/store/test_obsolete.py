@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewshot_km.experiments.settings.grid import load_grid
-from fewshot_km.experiments.store.obsolete import find_leftovers, remove
+from fewshot_km.experiments.store.obsolete import find_obsolete, remove
 from fewshot_km.experiments.store.result_store import ResultStore
 from tests.support.made_up_results import SMALL_GRID, store_result, write_grid
 
@@ -35,24 +35,24 @@ def test_only_what_no_cell_goes_on_from_is_left_over(tmp_path: Path, store: Resu
     aside = store.cell_folder(first).with_name(f"seed0.{edited.cells[0].config.digest()[:8]}")
     assert aside.is_dir()
 
-    found = find_leftovers(grid, store, results=False)
+    found = find_obsolete(grid, store, results=False)
     expected = {
         store.unfinished(first).folder,  # it is done
         store.unfinished(edited.cells[1]).folder,
         store.failure_file(edited.cells[3]),
         part,
     }
-    assert {leftover.path for leftover in found} == expected
-    assert sum(leftover.size for leftover in found) > 200
+    assert {item.path for item in found} == expected
+    assert sum(item.size for item in found) > 200
     with store.unfinished(edited.cells[1]).claim():  # another run, of the file before the edit, is at it
         assert store.unfinished(edited.cells[1]).folder not in {
-            x.path for x in find_leftovers(grid, store, results=False)
+            x.path for x in find_obsolete(grid, store, results=False)
         }
-    with_results = find_leftovers(grid, store, results=True)
-    assert {leftover.path for leftover in with_results} == expected | {aside}
+    with_results = find_obsolete(grid, store, results=True)
+    assert {item.path for item in with_results} == expected | {aside}
 
     remove(with_results)
-    assert find_leftovers(grid, store, results=True) == []
+    assert find_obsolete(grid, store, results=True) == []
     assert [store.state(cell) for cell in grid.cells] == ["done", "to do", "failed", "to do"]
     assert store.unfinished(second).folder.is_dir()
 
@@ -64,9 +64,9 @@ def test_what_an_edit_set_aside_counts_once_the_edit_is_taken_back(tmp_path: Pat
     store_result(store, grid.cells[0], ACCURACIES)
     store_result(store, edited.cells[0], ACCURACIES)
     assert store.state(grid.cells[0]) == "done"
-    found = find_leftovers(grid, store, results=True)
-    assert [leftover.path for leftover in found] == [store.cell_folder(grid.cells[0])]
+    found = find_obsolete(grid, store, results=True)
+    assert [item.path for item in found] == [store.cell_folder(grid.cells[0])]
     remove(found)
     assert store.state(grid.cells[0]) == "done"
     assert store.state(edited.cells[0]) == "to do"
-    assert find_leftovers(grid, store, results=True) == []
+    assert find_obsolete(grid, store, results=True) == []

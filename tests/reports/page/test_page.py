@@ -197,7 +197,8 @@ def test_damaged_answers_are_as_good_as_none(tmp_path: Path) -> None:
     stored = store.read(grid.cells[0])
     assert stored.analysis is not None
     first, *others = stored.analysis.examples
-    store.amend(grid.cells[0], stored.record, replace(stored.analysis, examples=((99, *first[1:]), *others)))
+    wrong = replace(stored.analysis, examples=((99, *first[1:]), *others))
+    store.amend(grid.cells[0], stored.record, {"analysis.json": wrong.to_json().encode()})
     outline = Outline(report_page(make_report(grid, store)))
     assert "No answers of maml seed 0" in outline.text
 
