@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot_km.foreign_text import MOST_LETTERS, csv_field, one_line, visible
-from fewshot_km.reports.csv_frames import csv_text
+from fewshot_km.reports.results_frame import csv_text
 
 TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode's classes of what turns directions
 HARMFUL = st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"]) | st.characters(codec=None), max_size=50)

@@ -11,7 +11,7 @@ import numpy as np
 from fewshot_km.errors import DataError
 from fewshot_km.experiments.settings.differences import differences
 from fewshot_km.experiments.store.stored_cell import StoredCell, read_folder
-from fewshot_km.reports.statistics import PairedComparison, compare_paired
+from fewshot_km.reports.paired_tests import PairedComparison, compare_paired
 from fewshot_km.reports.table import NOTHING, Entry, Section, Table, difference_text, p_text
 
 ENVIRONMENT = ("fewshot_km", "git_commit", "device", "libraries")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fewshot_km.reports.statistics import Interval
+    from fewshot_km.reports.intervals import Interval
 
 NOTHING = "–"
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fewshot_km.reports.comparisons import Contrast, Contrasts, Ranking, best_methods
+from fewshot_km.reports.comparisons import Contrast, Contrasts, best_methods
 from fewshot_km.reports.grid_results import GridResults, Score
-from fewshot_km.reports.intervals import KINDS, Intervals, counts_text
+from fewshot_km.reports.intervals import Kind
 from fewshot_km.reports.notes import accuracy_footnote, accuracy_notes, interval_notes, pairwise_notes, state_notes
 from fewshot_km.reports.papers import CheckedClaim, published_rows, published_task
-from fewshot_km.reports.statistics import Kind
+from fewshot_km.reports.ranks import Ranking
+from fewshot_km.reports.score_intervals import KINDS, ScoreIntervals, counts_text
 from fewshot_km.reports.table import NOTHING, Entry, Section, Table, difference_text, p_text, range_text, spread_text
 
 
-def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contrasts, kind: Kind) -> Table:
+def accuracy_table(results: GridResults, intervals: ScoreIntervals, contrasts: Contrasts, kind: Kind) -> Table:
     """A row per method and a column per task, as papers print it; what papers report stands apart."""
     best = {task: best_methods(results, contrasts, task) for task in results.tasks}
 
@@ -62,7 +63,7 @@ def _published(results: GridResults) -> tuple[tuple[tuple[Entry, ...], ...], lis
     ] if rows else []
 
 
-def interval_table(results: GridResults, intervals: Intervals) -> Table:
+def interval_table(results: GridResults, intervals: ScoreIntervals) -> Table:
     """A row per task and method, a column per kind of interval, each with its n."""
 
     def entry(score: Score, kind: Kind) -> Entry:
@@ -150,7 +151,7 @@ def _facts(score: Score) -> dict[str, str]:
 
 
 def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differences") -> Table:
-    """A row per pair of methods and task: difference in points, its interval, three tests, and P(A > B)."""
+    """A row per pair of methods and task: difference in points, its interval, two tests, and P(A > B)."""
     rows = []
     for contrast in contrasts:
         pair = contrast.deciding
@@ -162,12 +163,11 @@ def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differenc
             p_text(contrast.adjusted_p),
             p_text(pair.p_t),
             p_text(pair.p_sign_flip),
-            p_text(pair.p_wilcoxon),
             range_text(pair.first_better),
             f"{pair.n}",
             contrast.compares,
         ))  # fmt: skip
-    tests = ("p (Holm)", "p (t)", "p (sign flip)", "p (Wilcoxon)")
+    tests = ("p (Holm)", "p (t)", "p (sign flip)")
     header = ("task", "A − B", "A is", "points", *tests, "P(A > B)", "n", "compares")
     sections = (Section("", tuple(tuple(map(Entry, row)) for row in rows)),)
     return Table(

@@ -1,4 +1,4 @@
-"""Pictures of comparisons: paired differences, and ranks with their critical difference."""
+"""Figures of comparisons: paired differences, and ranks with their critical difference."""
 
 import math
 from collections.abc import Sequence
@@ -8,12 +8,22 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from fewshot_km.reports.comparisons import Contrast, Ranking
-from fewshot_km.reports.figures.figure import Picture
-from fewshot_km.reports.figures.figure_layout import COLUMN, EDGE, LINE, PANELS, WIDTH, blank, panels_of_rows
-from fewshot_km.reports.figures.figure_style import method_styles, whisker
-from fewshot_km.reports.figures.figure_text import label, text_width
-from fewshot_km.reports.figures.figure_words import task_title
+from fewshot_km.reports.comparisons import Contrast
+from fewshot_km.reports.figures.captions import task_title
+from fewshot_km.reports.figures.layout import (
+    COLUMN,
+    EDGE,
+    LINE,
+    PANELS,
+    WIDTH,
+    blank,
+    label,
+    panels_of_rows,
+    text_width,
+)
+from fewshot_km.reports.figures.report_figure import ReportFigure
+from fewshot_km.reports.figures.style import method_styles, whisker
+from fewshot_km.reports.ranks import Ranking
 from fewshot_km.reports.report import Report
 from fewshot_km.reports.table import p_equation
 from fewshot_km.wording import every
@@ -27,7 +37,7 @@ LONGEST = COLUMN  # the axis
 TICK = 0.2  # between the middles of its numbers, at least
 
 
-def draw_differences(report: Report, abreast: int = PANELS) -> Picture | None:
+def draw_differences(report: Report, abreast: int = PANELS) -> ReportFigure | None:
     """A forest plot: a row for each pair of methods and a panel for each task; None where there is no pair."""
     contrasts, results = report.contrasts.all, report.results
     if not contrasts:
@@ -49,7 +59,7 @@ def draw_differences(report: Report, abreast: int = PANELS) -> Picture | None:
         f"Filled: significant at 5 % (paired t test, Holm-corrected over {every(len(contrasts), 'comparison')}); "
         f"hollow: undecided. {_compared(contrasts)}"
     )
-    return Picture("differences", "Paired differences", caption, figure)
+    return ReportFigure("differences", "Paired differences", caption, figure)
 
 
 def _draw_difference(axes: Axes, contrast: Contrast, row: float) -> None:
@@ -85,7 +95,7 @@ def _compared(contrasts: Sequence[Contrast]) -> str:
     return f"{'; '.join(said).capitalize()}."
 
 
-def draw_ranks(report: Report, width: float = WIDTH) -> Picture | None:
+def draw_ranks(report: Report, width: float = WIDTH) -> ReportFigure | None:
     """A critical-difference diagram (Demsar 2006, figure 1), the best to the right; None where nothing is ranked.
 
     The better half's names stand on the right and the others on the left; all on the left where `width`, the most
@@ -144,4 +154,4 @@ def draw_ranks(report: Report, width: float = WIDTH) -> Picture | None:
         f"Nemenyi's critical difference, {ranking.critical_difference:.2f} at 5 %; Friedman's test that all rank "
         f"alike: p {p_equation(ranking.friedman_p)} (Demsar 2006)."
     )
-    return Picture("ranks", "Critical-difference diagram", caption, figure)
+    return ReportFigure("ranks", "Critical-difference diagram", caption, figure)

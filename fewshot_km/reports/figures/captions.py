@@ -1,10 +1,11 @@
-"""What pictures say in words: their panels' titles, their axes' labels, and the sentences that captions share."""
+"""What figures say in words: their panels' titles, their axes' labels, and the sentences that captions share."""
 
 from fewshot_km.reports.grid_results import GridResults
-from fewshot_km.reports.intervals import counts_text
+from fewshot_km.reports.intervals import Interval, Kind
 from fewshot_km.reports.report import Report
-from fewshot_km.reports.statistics import Interval, Kind
+from fewshot_km.reports.score_intervals import counts_text
 
+CHANCE = "Dotted, or where an arrow points: chance, 1/ways."
 COUNTED: dict[Kind, str] = {
     "episodes": "test episodes",
     "open": "test episodes that share no image",

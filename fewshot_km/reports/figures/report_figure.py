@@ -1,4 +1,4 @@
-"""A picture of a report, and its files."""
+"""A figure of a report, and its files."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fewshot_km.data.storage import write_bytes
 from fewshot_km.foreign_text import visible
-from fewshot_km.reports.figures.figure_style import house_style
+from fewshot_km.reports.figures.style import house_style
 
 CAPTIONS = "captions.md"
 MOST_DOTS = 60_000  # of height: Agg draws no more than 65,536
@@ -21,40 +21,40 @@ _NEEDLESS = re.compile(r"(?<=\.\d\d)\d+|\s*\n|(?<=[MLCQ]) ")  # less than a hund
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportFigure:
     """A figure with the name of its files, and what is printed above and below it."""
 
     name: str
     title: str
     caption: str
-    figure: Figure
+    drawing: Figure
 
 
-def svg_text(picture: Picture) -> str:
-    """The picture as an <svg> element, which is a file as well as a part of a page: its ids are its own."""
-    text = _render(picture, "svg", Title=picture.title, Description=picture.caption).decode()
+def svg_text(figure: ReportFigure) -> str:
+    """The figure as an <svg> element, which is a file as well as a part of a page: its ids are its own."""
+    text = _render(figure, "svg", Title=figure.title, Description=figure.caption).decode()
     element = _PATH.sub(lambda path: _NEEDLESS.sub("", path[0]), text[text.index("<svg") :])
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{picture.name}-", element)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{figure.name}-", element)
 
 
-def save_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
-    """Write name.svg, name.pdf and name.png of each picture, and all captions; the same pictures are the same bytes.
+def save_figures(figures: Sequence[ReportFigure], folder: Path) -> list[Path]:
+    """Write name.svg, name.pdf and name.png of each figure, and all captions; the same figures are the same bytes.
 
     Raises OSError where they cannot be written.
     """
     written = []
-    for picture in pictures:
+    for figure in figures:
         contents = {
-            "svg": svg_text(picture).encode(),
-            "pdf": _render(picture, "pdf", Title=picture.title, Subject=picture.caption),
-            "png": _render(picture, "png", Title=picture.title, Description=picture.caption),
+            "svg": svg_text(figure).encode(),
+            "pdf": _render(figure, "pdf", Title=figure.title, Subject=figure.caption),
+            "png": _render(figure, "png", Title=figure.title, Description=figure.caption),
         }
         for ending, content in contents.items():
-            written.append(folder / f"{picture.name}.{ending}")
+            written.append(folder / f"{figure.name}.{ending}")
             write_bytes(written[-1], content)
-    if pictures:
+    if figures:
         written.append(folder / CAPTIONS)
-        captions = (visible(f"**{one.title}** (`{one.name}`). {one.caption}\n") for one in pictures)
+        captions = (visible(f"**{one.title}** (`{one.name}`). {one.caption}\n") for one in figures)
         write_bytes(written[-1], "\n".join(captions).encode())
     return written
 
@@ -64,13 +64,13 @@ NO_ORIGIN: dict[str, dict[str, Any]] = {
     "pdf": dict.fromkeys(("CreationDate", "ModDate", "Creator", "Producer")),
     "png": {"Software": None},
 }
-"""What matplotlib would note of when and with what a picture was made."""
+"""What matplotlib would note of when and with what a figure was made."""
 
 
-def _render(picture: Picture, ending: str, **metadata: str) -> bytes:
+def _render(figure: ReportFigure, ending: str, **metadata: str) -> bytes:
     content = BytesIO()
     metadata = {name: visible(text) for name, text in metadata.items()}
-    dpi = min(200, MOST_DOTS / picture.figure.get_figheight())
+    dpi = min(200, MOST_DOTS / figure.drawing.get_figheight())
     with house_style():
-        picture.figure.savefig(content, format=ending, dpi=dpi, metadata=NO_ORIGIN[ending] | metadata)
+        figure.drawing.savefig(content, format=ending, dpi=dpi, metadata=NO_ORIGIN[ending] | metadata)
     return content.getvalue()
