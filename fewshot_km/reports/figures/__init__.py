@@ -27,7 +27,7 @@ def _draw_all(report: Report, abreast: int, width: float) -> list[ReportFigure]:
         drawn = [
             draw_accuracies(report, abreast),
             draw_differences(report, abreast),
-            draw_ranks(report, width),
+            draw_ranks(report),
             draw_parameters(report, abreast),
             draw_learning(report, abreast),
             draw_inner_steps(report, abreast),
