@@ -1,4 +1,4 @@
-"""Accuracies of other code bases on a grid's frozen test episodes, from a CSV file.
+"""Baseline results: accuracies of other code bases on a grid's frozen test episodes, from a CSV file.
 
 Columns, in any order, a line for each test episode:
 

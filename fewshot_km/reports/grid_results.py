@@ -74,7 +74,7 @@ class Score:
 class GridResults:
     """All scores of a grid, by task and method, in the grid's order; methods of other code bases come last.
 
-    `finished_otherwise` says of cells without a score that they are finished with other settings, and which.
+    `finished_otherwise` lists the cells without a score that are finished under other settings.
     """
 
     grid: Grid
@@ -99,10 +99,10 @@ class GridResults:
 
 
 def read_results(grid: Grid, store: ResultStore, baselines: Sequence[Path] = ()) -> GridResults:
-    """Read every finished cell of the grid, and put accuracies of other code bases, from CSV files, beside them.
+    """Read every finished cell of the grid, and the baseline results of other code bases from CSV files.
 
-    Raises DataError where nothing is done yet, a result is damaged, cells of one task used different data, or a file
-    of baselines does not fit.
+    Raises DataError if no cell is finished, a result is damaged, cells of one task used different data, or a baseline
+    file does not fit the grid.
     """
     tasks = tuple(dict.fromkeys(cell.task for cell in grid.cells))
     learners = tuple(dict.fromkeys(cell.learner for cell in grid.cells))

@@ -100,7 +100,7 @@ def state_notes(results: GridResults) -> list[str]:
 
 
 def _protocol_notes(results: GridResults) -> list[str]:
-    """Of each task that follows a protocol: which, and in what it does not, by learner where they differ."""
+    """Name the protocol that each task follows, and where learners deviate from it."""
     followed: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     learners: dict[str, set[str]] = {}
     for cell in results.grid.cells:

@@ -1,4 +1,4 @@
-"""The intervals of a grid's scores, by kind, and what each kind says."""
+"""Intervals of a grid's scores, by kind, and the sentences that explain each kind."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +68,7 @@ def _interval(score: Score, kind: Kind) -> Interval | None:
 
 
 def counts_text(interval: Interval) -> str:
+    """What an interval is over: "600", or "5 x 600" for seeds and episodes."""
     return " x ".join(str(n) for n in interval.n)
 
 

@@ -19,6 +19,8 @@ from fewshot_km.reports.report import Report
 from fewshot_km.reports.table import p_equation
 from fewshot_km.wording import every
 
+MOST_TICKS = 10  # of an axis as wide as a column
+
 
 def draw_differences(report: Report, abreast: int = PANELS) -> ReportFigure | None:
     """A forest plot: a row for each pair of methods and a panel for each task; None where there is no pair."""
@@ -94,6 +96,7 @@ def draw_ranks(report: Report) -> ReportFigure | None:
     for (method, rank), row in zip(ranks.items(), places, strict=True):
         whisker(axes, (rank - half, rank + half), row, color=styles[method].colour)
         axes.plot(rank, row, styles[method].marker, color=styles[method].colour, label="_rank")
+    axes.set_xticks(range(1, len(ranks) + 1, -(-len(ranks) // MOST_TICKS)))  # a rank below 1 is none
     axes.margins(x=0.1)
     caption = (
         f"Mean ranks over {ranking.tasks} tasks, 1 the best. Methods whose bars overlap cannot be told apart: their "

@@ -1,4 +1,4 @@
-"""Where panels, their titles, the axes' labels and the legend stand, in inches, so that none is in another's place.
+"""Places of panels, titles, axis labels and legend in inches, and text in lines that fit there.
 
 Matplotlib's own layouts measure every text three times, which takes longer than drawing it.
 """

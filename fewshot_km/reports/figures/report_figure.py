@@ -1,4 +1,4 @@
-"""A figure of a report, and its files."""
+"""A figure of a report, and how it is written to files."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _NEEDLESS = re.compile(r"(?<=\.\d\d)\d+|\s*\n|(?<=[MLCQ]) ")  # less than a hund
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure with the name of its files, and what is printed above and below it."""
+    """A matplotlib figure (`drawing`) with its file name, and the texts above and below it."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""How figures look: sizes, fonts, and of each method a colour, marker and line, told apart without colour too."""
+"""Look of figures: sizes, fonts, whiskers, the line of chance, and a colour, marker and line for each method."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

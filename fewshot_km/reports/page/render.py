@@ -26,6 +26,7 @@ from fewshot_km.reports.verdicts import (
     headline_sentence,
     ranking_sentences,
 )
+from fewshot_km.wording import counted
 
 FOLDER = "page"
 PAGE_HEIGHT = 11.0  # inches
@@ -134,13 +135,9 @@ def _counts(cells: Sequence[CellFacts], report: Report) -> str:
         *(f"{states[s]} {s}" for s in ("failed", "to do") if states[s]),
     ]
     results = report.results
-    size = [_plural(len(results.tasks), "task"), _plural(len(results.methods), "method")]
+    size = [counted(len(results.tasks), "task"), counted(len(results.methods), "method")]
     size += [f"{' or '.join(f'{n:,}' for n in episodes)} test episodes each"]
     return f"{', '.join(said)}. {', '.join(size)}."
-
-
-def _plural(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _verdicts(report: Report) -> Mapping[str, Mapping[str, Any]]:
