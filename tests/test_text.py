@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot_km.reports.csv_frames import csv_text
+from fewshot_km.reports.results_frame import csv_text
 from fewshot_km.text import MOST_LETTERS, counted, csv_field, every, one_line, visible
 from tests.support.harmful_text import is_harmful
 

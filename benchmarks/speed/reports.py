@@ -22,10 +22,10 @@ from fewshot_km.experiments.store.example_images import write_examples
 from fewshot_km.experiments.store.probe_file import EXAMPLES, Analysis, LayerKernels, StepAccuracies
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.experiments.store.stored_cell import ANALYSIS, EPISODES, HISTORY, WEIGHTS
-from fewshot_km.reports.figures.all_figures import draw_pictures
+from fewshot_km.reports.figures import draw_figures
 from fewshot_km.reports.grid_results import read_results
 from fewshot_km.reports.page import report_page
-from fewshot_km.reports.report import report_results
+from fewshot_km.reports.report import TableName, report_results
 from fewshot_km.training.history import HistoryRow
 
 GRID = """
@@ -155,9 +155,12 @@ def main() -> None:
         began = time.perf_counter()
         results = timed("reading", lambda: read_results(grid, store))
         report = timed("comparisons", lambda: report_results(results))
-        timed("tables and intervals", lambda: [*report.tables(), report.pairwise(), report.claims_table()])
-        pictures = timed("pictures", lambda: draw_pictures(report))
-        page = timed("page, with pictures as SVG", lambda: report_page(report, pictures))
+        timed(
+            "tables and intervals",
+            lambda: [*report.tables(), report.table(TableName.PAIRWISE), report.table(TableName.CLAIMS)],
+        )
+        figures = timed("figures", lambda: draw_figures(report))
+        page = timed("page, with figures as SVG", lambda: report_page(report, figures))
         print(f"in all: {time.perf_counter() - began:.2f} s, {len(page) / 1e6:.2f} MB")
 
 

@@ -53,7 +53,7 @@ def dump(
                 where it came as image files: else there is no such column
     """
     from fewshot_km.experiments.store.frozen_episodes import episodes_frame, frozen_open, frozen_test
-    from fewshot_km.reports.csv_frames import csv_text  # pandas and torch, which take seconds to import
+    from fewshot_km.reports.results_frame import csv_text  # pandas and torch, which take seconds to import
 
     check_out(out)
     load_plugins(plugin)

@@ -1,4 +1,4 @@
-"""The command `fewshot-km report`: tables, comparisons, claims, pictures and pages from stored results."""
+"""The command `fewshot-km report`: tables, comparisons, claims, figures and pages from stored results."""
 
 import io
 import sys
@@ -19,13 +19,13 @@ from fewshot_km.experiments.settings.run_settings import RunOptions
 from fewshot_km.experiments.settings.selection import parse_settings, part_of
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.reports.compared_stores import compare_stores, compared_table
+from fewshot_km.reports.intervals import Kind
 from fewshot_km.reports.markup import to_csv, to_html, to_latex, to_markdown
 from fewshot_km.reports.report import Report, TableName, make_report
-from fewshot_km.reports.statistics import Kind
 from fewshot_km.reports.table import Table
 
 if TYPE_CHECKING:
-    from fewshot_km.reports.figures.all_figures import Picture
+    from fewshot_km.reports.figures import ReportFigure
 
 PAGE = "report.html"
 
@@ -66,7 +66,7 @@ def report_command(
     check_claims: Annotated[
         bool, typer.Option("--check-claims", help="Test the orderings that the paper states: table claims.")
     ] = False,
-    others: Annotated[
+    baselines: Annotated[
         list[Path] | None,
         typer.Option(
             help="A CSV file of another code base's accuracies on the grid's test episodes, which stand beside ours; "
@@ -74,7 +74,7 @@ def report_command(
         ),
     ] = None,
     figures: Annotated[
-        bool, typer.Option("--figures", help="Write pictures as SVG, PDF and PNG into results/<grid>/figures.")
+        bool, typer.Option("--figures", help="Write figures as SVG, PDF and PNG into results/<grid>/figures.")
     ] = False,
     html: Annotated[
         bool, typer.Option("--html", help="Write one HTML page with everything, to be opened in a browser.")
@@ -88,27 +88,27 @@ def report_command(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Print the tables of a grid from its stored results, or draw its pictures, or write a page with everything."""
+    """Print the tables of a grid from its stored results, or draw its figures, or write a page with everything."""
     if out is not None and figures and not html:
         raise ConfigError("--out names one file, and --figures writes many: they go to results/<grid>/figures")
     check_out(out)
     load_plugins(plugin)
     loaded = load_grid(find_grid(grid), parse_settings(settings or ()))
     store = ResultStore(results, loaded.name)
-    report = make_report(part_of(loaded, only or ()), store, others or (), interval)
+    report = make_report(part_of(loaded, only or ()), store, baselines or (), interval)
     if figures or html:
-        from fewshot_km.reports.figures.all_figures import (  # tables need no matplotlib
+        from fewshot_km.reports.figures import (  # tables need no matplotlib
+            draw_figures,
             draw_narrow,
-            draw_pictures,
-            save_pictures,
+            save_figures,
         )
 
-        pictures = draw_pictures(report)
+        drawn = draw_figures(report)
         if figures:
-            for path in save_pictures(pictures, store.folder / "figures"):
+            for path in save_figures(drawn, store.folder / "figures"):
                 print_line(path)
         if html:
-            print_line(_write_page(report, pictures, draw_narrow(report), out or store.folder / PAGE))
+            print_line(_write_page(report, drawn, draw_narrow(report), out or store.folder / PAGE))
         return
     is_csv = table_format is TableFormat.CSV
     asked = list(table or [])
@@ -161,11 +161,13 @@ def _put(text: str, out: Path | None) -> None:
         print_line(out)
 
 
-def _write_page(report: Report, pictures: Sequence["Picture"], narrow: Sequence["Picture"], path: Path) -> Path:
+def _write_page(
+    report: Report, figures: Sequence["ReportFigure"], narrow: Sequence["ReportFigure"], path: Path
+) -> Path:
     """Write the page whole or not at all; raises ConfigError where it cannot be written."""
     from fewshot_km.reports.page import report_page
 
-    page = report_page(report, pictures, narrow)
+    page = report_page(report, figures, narrow)
     try:
         write_text(path, page)
     except OSError as error:

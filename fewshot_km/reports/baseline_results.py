@@ -1,4 +1,4 @@
-"""Accuracies of other code bases on a grid's frozen test episodes, from a CSV file.
+"""Baseline results: accuracies of other code bases on a grid's frozen test episodes, from a CSV file.
 
 Columns, in any order, a line for each test episode:
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from fewshot_km.data.storage import read_text_bounded
 from fewshot_km.errors import DataError
-from fewshot_km.reports.statistics import Array
+from fewshot_km.reports.intervals import Array
 
 NEEDED = ("method", "task", "episode", "accuracy", "episodes")
 MOST_BYTES = 2**28  # three million lines: 600 episodes of ten methods on ten tasks with five seeds are a tenth of it
@@ -38,7 +38,7 @@ class TestedEpisodes:
     count: int
 
 
-def read_others(
+def read_baselines(
     path: Path, tested: Mapping[str, TestedEpisodes], taken: Sequence[str]
 ) -> Iterator[tuple[str, str, Array, tuple[int, ...]]]:
     """Task, method, accuracies [seeds, episodes] and seeds of every method in the file.

@@ -11,8 +11,8 @@ import numpy as np
 from fewshot_km.errors import DataError
 from fewshot_km.experiments.settings.differences import differences
 from fewshot_km.experiments.store.stored_cell import StoredCell, read_folder
-from fewshot_km.reports.statistics import PairedComparison, compare_paired
-from fewshot_km.reports.table import NOTHING, Entry, Section, Table, difference_text, p_text
+from fewshot_km.reports.paired_tests import PairedComparison, compare_paired
+from fewshot_km.reports.table import NOTHING, Entry, Table, TableSection, difference_text, p_text
 
 ENVIRONMENT = ("fewshot_km", "git_commit", "device", "libraries")
 """What of a record's environment can change its numbers."""
@@ -120,4 +120,4 @@ def compared_table(rows: list[ComparedRow], first: Path, second: Path) -> Table:
         "p: paired t test, not corrected for the number of rows.",
     )
     header = ("task", "learner", "A", "B", "B − A", "p (t)", "seeds", "changed")
-    return Table("Two folders of results", header, (Section("", tuple(entries)),), notes, words=2)
+    return Table("Two folders of results", header, (TableSection("", tuple(entries)),), notes, words=2)

@@ -5,21 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-import numpy as np
-
 from fewshot_km.reports.grid_results import GridResults, Score
-from fewshot_km.reports.statistics import (
-    CONFIDENCE,
-    FEWEST_COLUMNS_FOR_RANKS,
-    FEWEST_SEEDS_FOR_ALGORITHMS,
-    Interval,
-    PairedComparison,
-    compare_paired,
-    critical_difference,
-    friedman_test,
-    holm,
-    mean_ranks,
-)
+from fewshot_km.reports.intervals import CONFIDENCE, FEWEST_SEEDS_FOR_ALGORITHMS, Interval
+from fewshot_km.reports.paired_tests import PairedComparison, compare_paired, holm
 
 Outcome = Literal["better", "worse", "undecided"]
 
@@ -104,49 +92,6 @@ def best_methods(results: GridResults, contrasts: Contrasts, task: str) -> set[s
     best = max(scores, key=lambda score: float(score.accuracies.mean())).method
     behind = {score.method: contrasts.between(task, score.method, best) for score in scores}
     return {method for method, contrast in behind.items() if contrast is None or contrast.outcome != "worse"}
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Mean ranks over the tasks, 1 the best, with Friedman's p and Nemenyi's critical difference (Demsar 2006)."""
-
-    ranks: Mapping[str, float]
-    tasks: int
-    friedman_p: float
-    critical_difference: float
-
-    def groups(self) -> list[tuple[str, ...]]:
-        """The largest sets of neighbours whose ranks differ by less than the critical difference, best first."""
-        ordered = sorted(self.ranks, key=lambda method: self.ranks[method])
-        groups: list[tuple[str, ...]] = []
-        for start, first in enumerate(ordered):
-            near = [m for m in ordered[start:] if self.ranks[m] - self.ranks[first] < self.critical_difference]
-            if len(near) > 1 and not (groups and set(near) <= set(groups[-1])):
-                groups.append(tuple(near))
-        return groups
-
-
-def rank_methods(results: GridResults) -> Ranking | str:
-    """Ranks over the tasks on which every method is known; or why there are none."""
-    columns = [task for task in results.tasks if len(results.of_task(task)) == len(results.methods)]
-    if len(results.methods) < 3:
-        return f"none: Friedman's test needs three methods, and there {_is(len(results.methods))}."
-    if len(columns) < FEWEST_COLUMNS_FOR_RANKS:
-        return (
-            f"none: they need at least {FEWEST_COLUMNS_FOR_RANKS} tasks with every method "
-            f"(Demsar 2006), and there {_is(len(columns))}."
-        )
-    scores = np.array([[results.scores[task, m].accuracies.mean() for m in results.methods] for task in columns])
-    return Ranking(
-        dict(zip(results.methods, mean_ranks(scores).tolist(), strict=True)),
-        len(columns),
-        friedman_test(scores),
-        critical_difference(len(results.methods), len(columns)),
-    )
-
-
-def _is(number: int) -> str:
-    return "is 1" if number == 1 else f"are {number}"
 
 
 def _by_seed(a: Score, b: Score) -> PairedComparison | None:

@@ -1,4 +1,4 @@
-"""The finished cells of a grid, read once: what every table, picture and page of a report is a function of."""
+"""The finished cells of a grid, read once: what every table, figure and page of a report is a function of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from fewshot_km.experiments.settings.grid import Cell, Grid
 from fewshot_km.experiments.store.probe_file import Analysis
 from fewshot_km.experiments.store.result_store import ResultStore, say_finished_otherwise
 from fewshot_km.experiments.store.stored_cell import StoredCell
-from fewshot_km.reports.baseline_results import TestedEpisodes, read_others
-from fewshot_km.reports.statistics import Array
+from fewshot_km.reports.baseline_results import TestedEpisodes, read_baselines
+from fewshot_km.reports.intervals import Array
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Score:
 class GridResults:
     """All scores of a grid, by task and method, in the grid's order; methods of other code bases come last.
 
-    `finished_otherwise` says of cells without a score that they are finished with other settings, and which.
+    `finished_otherwise` lists the cells without a score that are finished under other settings.
     """
 
     grid: Grid
@@ -97,11 +97,11 @@ class GridResults:
         return [stored for score in self.scores.values() for stored in score.stored]
 
 
-def read_results(grid: Grid, store: ResultStore, others: Sequence[Path] = ()) -> GridResults:
-    """Read every finished cell of the grid, and put accuracies of other code bases, from CSV files, beside them.
+def read_results(grid: Grid, store: ResultStore, baselines: Sequence[Path] = ()) -> GridResults:
+    """Read every finished cell of the grid, and the baseline results of other code bases from CSV files.
 
-    Raises DataError where nothing is done yet, a result is damaged, cells of one task used different data, or a file
-    of others does not fit.
+    Raises DataError if no cell is finished, a result is damaged, cells of one task used different data, or a baseline
+    file does not fit the grid.
     """
     tasks = tuple(dict.fromkeys(cell.task for cell in grid.cells))
     learners = tuple(dict.fromkeys(cell.learner for cell in grid.cells))
@@ -116,7 +116,7 @@ def read_results(grid: Grid, store: ResultStore, others: Sequence[Path] = ()) ->
     for task in tasks:
         _check_same_data(task, [scores[task, learner] for learner in learners], store)
     tested = {task: _tested([scores[task, learner] for learner in learners]) for task in tasks}
-    given = [Score(*found) for path in others for found in read_others(path, tested, learners)]
+    given = [Score(*found) for path in baselines for found in read_baselines(path, tested, learners)]
     outside = tuple(dict.fromkeys(score.method for score in given))
     missing = {(task, method): Score(task, method, np.empty((0, 0)), ()) for task in tasks for method in outside}
     found = {(score.task, score.method): score for score in given}

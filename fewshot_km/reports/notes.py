@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from fewshot_km.experiments.store.record import Record
 from fewshot_km.reports.comparisons import Contrasts
 from fewshot_km.reports.grid_results import GridResults
-from fewshot_km.reports.intervals import KINDS, Intervals
-from fewshot_km.reports.statistics import FEWEST_SEEDS_FOR_ALGORITHMS, Kind
+from fewshot_km.reports.intervals import FEWEST_SEEDS_FOR_ALGORITHMS, Kind
+from fewshot_km.reports.score_intervals import KINDS, ScoreIntervals
 from fewshot_km.text import counted, every
 
 # the numbers: Omniglot's 20-way 1-shot one-shot classification runs of Lake et al. 2015, with learners of this suite
@@ -25,7 +25,7 @@ def norms(results: GridResults) -> set[str]:
     return {str(config.network.options.get("norm")) for config in known if config is not None}
 
 
-def accuracy_notes(results: GridResults, intervals: Intervals, contrasts: Contrasts, kind: Kind) -> list[str]:
+def accuracy_notes(results: GridResults, intervals: ScoreIntervals, contrasts: Contrasts, kind: Kind) -> list[str]:
     compares = sorted({contrast.compares for contrast in contrasts.all})
     notes = [
         "accuracy: percent of query images, mean over test episodes and seeds; all rows of a task but the published "
@@ -53,7 +53,7 @@ def accuracy_notes(results: GridResults, intervals: Intervals, contrasts: Contra
     return notes
 
 
-def interval_notes(results: GridResults, intervals: Intervals) -> tuple[str, ...]:
+def interval_notes(results: GridResults, intervals: ScoreIntervals) -> tuple[str, ...]:
     notes = [f"± {intervals.note(kind)}" for kind in KINDS]
     few = [
         score
@@ -100,7 +100,7 @@ def state_notes(results: GridResults) -> list[str]:
 
 
 def _protocol_notes(results: GridResults) -> list[str]:
-    """Of each task that follows a protocol: which, and in what it does not, by learner where they differ."""
+    """Name the protocol that each task follows, and where learners deviate from it."""
     followed: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     learners: dict[str, set[str]] = {}
     for cell in results.grid.cells:
@@ -115,7 +115,7 @@ def _protocol_notes(results: GridResults) -> list[str]:
     return notes
 
 
-def accuracy_footnote(results: GridResults, intervals: Intervals, contrasts: Contrasts, kind: Kind) -> str:
+def accuracy_footnote(results: GridResults, intervals: ScoreIntervals, contrasts: Contrasts, kind: Kind) -> str:
     """What must stand under the accuracies in a paper: what is behind ± and bold, and whom they do not speak for."""
     said = [f"± {intervals.note(kind).partition(';')[0].rstrip('.')}."]
     if contrasts.all:

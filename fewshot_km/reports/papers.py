@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.reports.comparisons import Contrast, Contrasts, Outcome
 from fewshot_km.reports.grid_results import GridResults
-from fewshot_km.reports.statistics import FEWEST_SEEDS_FOR_ALGORITHMS
+from fewshot_km.reports.intervals import FEWEST_SEEDS_FOR_ALGORITHMS
 
 FAMILIES = {"omniglot": "omniglot", "omniglot-vinyals": "omniglot", "mini-imagenet": "mini-imagenet"}
 """The published data set that a data set's protocol is of."""

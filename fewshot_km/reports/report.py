@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from fewshot_km.experiments.settings.grid import Grid
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.reports.comparisons import Contrasts, Ranking, contrast_all, rank_methods
+from fewshot_km.reports.comparisons import Contrasts, contrast_all
 from fewshot_km.reports.grid_results import GridResults, read_results
-from fewshot_km.reports.intervals import Intervals
+from fewshot_km.reports.intervals import Kind
 from fewshot_km.reports.papers import CheckedClaim, check_claims
-from fewshot_km.reports.statistics import Kind
+from fewshot_km.reports.ranks import Ranking, rank_methods
+from fewshot_km.reports.score_intervals import ScoreIntervals
 from fewshot_km.reports.table import Table
 from fewshot_km.reports.tables import (
     accuracy_table,
@@ -44,7 +45,7 @@ class Report:
     """Results and what follows from them; `kind` is the interval of the headline table."""
 
     results: GridResults
-    intervals: Intervals
+    intervals: ScoreIntervals
     contrasts: Contrasts
     claims: Sequence[CheckedClaim]
     kind: Kind
@@ -58,58 +59,45 @@ class Report:
         """Accuracies, intervals, costs."""
         return [self.table(name) for name in (TableName.ACCURACY, TableName.INTERVALS, TableName.COSTS)]
 
-    def pairwise(self) -> Table:
-        """All comparisons."""
-        return pairwise_table(self.contrasts.all)
-
-    def ranks(self) -> Table:
-        """Mean ranks over the tasks, or why there are none."""
-        return ranking_table(self.ranking)
-
-    def claims_table(self) -> Table:
-        """What papers claim, beside what the results say."""
-        return claims_table(self.claims)
-
     def table(self, name: TableName) -> Table:
         """The table of that name."""
         make = {
             TableName.ACCURACY: lambda: accuracy_table(self.results, self.intervals, self.contrasts, self.kind),
             TableName.INTERVALS: lambda: interval_table(self.results, self.intervals),
             TableName.COSTS: lambda: cost_table(self.results),
-            TableName.PAIRWISE: self.pairwise,
-            TableName.RANKS: self.ranks,
-            TableName.CLAIMS: self.claims_table,
+            TableName.PAIRWISE: lambda: pairwise_table(self.contrasts.all),
+            TableName.RANKS: lambda: ranking_table(self.ranking),
+            TableName.CLAIMS: lambda: claims_table(self.claims),
         }
         return make[name]()
 
     def frame(self) -> "pd.DataFrame":
-        """Every number, unrounded."""
+        """Every number of the tables accuracy, intervals and costs, unrounded."""
         from fewshot_km.reports.results_frame import results_frame  # pandas, which tables and pages do without
 
         return results_frame(self.results, self.intervals, self.contrasts)
 
     def csv(self) -> str:
         """The frame as CSV."""
-        from fewshot_km.reports.csv_frames import csv_text
+        from fewshot_km.reports.results_frame import csv_text
 
         return csv_text(self.frame())
 
     def pairwise_csv(self) -> str:
         """All comparisons as CSV, unrounded."""
-        from fewshot_km.reports.csv_frames import csv_text
-        from fewshot_km.reports.results_frame import pairwise_frame
+        from fewshot_km.reports.results_frame import csv_text, pairwise_frame
 
         return csv_text(pairwise_frame(self.contrasts))
 
 
-def make_report(grid: Grid, store: ResultStore, others: Sequence[Path] = (), kind: Kind | None = None) -> Report:
+def make_report(grid: Grid, store: ResultStore, baselines: Sequence[Path] = (), kind: Kind | None = None) -> Report:
     """Read the results of a grid and compare them; raises DataError where nothing is done, or a result is damaged."""
-    return report_results(read_results(grid, store, others), kind)
+    return report_results(read_results(grid, store, baselines), kind)
 
 
 def report_results(results: GridResults, kind: Kind | None = None) -> Report:
     """Compare results that were read; `kind` None: over seeds where there are five of them, else over episodes."""
-    intervals = Intervals(results)
+    intervals = ScoreIntervals(results)
     contrasts = contrast_all(results)
     return Report(
         results,

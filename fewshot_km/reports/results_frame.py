@@ -1,4 +1,4 @@
-"""Every number of a report, unrounded, as one data frame."""
+"""Every number of a report, unrounded, as data frames, and as CSV that is safe to open in a spreadsheet."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import pandas as pd
 
 from fewshot_km.reports.comparisons import Contrasts, best_methods
 from fewshot_km.reports.grid_results import GridResults
-from fewshot_km.reports.intervals import KINDS, Intervals, counts_text
+from fewshot_km.reports.score_intervals import KINDS, ScoreIntervals, counts_text
+from fewshot_km.text import csv_field
 
 PAIRWISE = (
-    "task first second first_is difference_points ci95_low_points ci95_high_points p_holm p_t p_sign_flip p_wilcoxon "
+    "task first second first_is difference_points ci95_low_points ci95_high_points p_holm p_t p_sign_flip "
     "p_first_better ci95_low_first_better ci95_high_first_better n compares"
 )
 
@@ -23,13 +24,13 @@ def pairwise_frame(contrasts: Contrasts) -> pd.DataFrame:
         assert difference.low is not None
         assert difference.high is not None
         points = [100 * difference.mean, 100 * difference.low, 100 * difference.high]
-        tests = [contrast.adjusted_p, pair.p_t, pair.p_sign_flip, pair.p_wilcoxon]
+        tests = [contrast.adjusted_p, pair.p_t, pair.p_sign_flip]
         names = [contrast.task, contrast.first, contrast.second, contrast.outcome]
         rows.append([*names, *points, *tests, better.mean, better.low, better.high, pair.n, contrast.compares])
     return pd.DataFrame(rows, columns=PAIRWISE.split())
 
 
-def results_frame(results: GridResults, intervals: Intervals, contrasts: Contrasts) -> pd.DataFrame:
+def results_frame(results: GridResults, intervals: ScoreIntervals, contrasts: Contrasts) -> pd.DataFrame:
     """One row per task and method with unrounded numbers; accuracies in percent, NaN where there is nothing to say."""
     rows = []
     for task in results.tasks:
@@ -69,3 +70,13 @@ def results_frame(results: GridResults, intervals: Intervals, contrasts: Contras
             }
             rows.append(row)
     return pd.DataFrame(rows).convert_dtypes()
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV whose texts are as `csv_field` makes them; numbers stay as they are."""
+    safe = frame.copy(deep=False)
+    for name in frame.columns:
+        if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])):
+            fields = {text: csv_field(text) for text in frame[name].unique() if isinstance(text, str)}
+            safe[name] = frame[name].map(lambda value, fields=fields: fields.get(value, value), na_action="ignore")
+    return str(safe.to_csv(index=False, lineterminator="\n"))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fewshot_km.reports.statistics import Interval
+    from fewshot_km.reports.intervals import Interval
 
 NOTHING = "–"
 
@@ -18,7 +18,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Section:
+class TableSection:
     """Rows that belong together, under a line of their own where they have a title."""
 
     title: str
@@ -36,7 +36,7 @@ class Table:
 
     title: str
     header: tuple[str, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[TableSection, ...]
     notes: tuple[str, ...] = ()
     words: int = 1
     name: str = ""

@@ -2,16 +2,26 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fewshot_km.reports.comparisons import Contrast, Contrasts, Ranking, best_methods
+from fewshot_km.reports.comparisons import Contrast, Contrasts, best_methods
 from fewshot_km.reports.grid_results import GridResults, Score
-from fewshot_km.reports.intervals import KINDS, Intervals, counts_text
+from fewshot_km.reports.intervals import Kind
 from fewshot_km.reports.notes import accuracy_footnote, accuracy_notes, interval_notes, pairwise_notes, state_notes
 from fewshot_km.reports.papers import CheckedClaim, published_rows, published_task
-from fewshot_km.reports.statistics import Kind
-from fewshot_km.reports.table import NOTHING, Entry, Section, Table, difference_text, p_text, range_text, spread_text
+from fewshot_km.reports.ranks import Ranking
+from fewshot_km.reports.score_intervals import KINDS, ScoreIntervals, counts_text
+from fewshot_km.reports.table import (
+    NOTHING,
+    Entry,
+    Table,
+    TableSection,
+    difference_text,
+    p_text,
+    range_text,
+    spread_text,
+)
 
 
-def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contrasts, kind: Kind) -> Table:
+def accuracy_table(results: GridResults, intervals: ScoreIntervals, contrasts: Contrasts, kind: Kind) -> Table:
     """A row per method and a column per task, as papers print it; what papers report stands apart."""
     best = {task: best_methods(results, contrasts, task) for task in results.tasks}
 
@@ -26,7 +36,7 @@ def accuracy_table(results: GridResults, intervals: Intervals, contrasts: Contra
 
     rows = tuple((Entry(m), *(entry(task, m) for task in results.tasks)) for m in results.methods)
     published, sources = _published(results)
-    sections = (Section("", rows), *([Section("published, not ours", published)] if published else []))
+    sections = (TableSection("", rows), *([TableSection("published, not ours", published)] if published else []))
     header = ("accuracy %", *(f"{task} (partial)" if results.partial(task) else task for task in results.tasks))
     notes = (*accuracy_notes(results, intervals, contrasts, kind), *sources, *state_notes(results))
     footnote = accuracy_footnote(results, intervals, contrasts, kind)
@@ -62,7 +72,7 @@ def _published(results: GridResults) -> tuple[tuple[tuple[Entry, ...], ...], lis
     ] if rows else []
 
 
-def interval_table(results: GridResults, intervals: Intervals) -> Table:
+def interval_table(results: GridResults, intervals: ScoreIntervals) -> Table:
     """A row per task and method, a column per kind of interval, each with its n."""
 
     def entry(score: Score, kind: Kind) -> Entry:
@@ -82,7 +92,7 @@ def interval_table(results: GridResults, intervals: Intervals) -> Table:
     return Table(
         "Intervals",
         header,
-        (Section("", rows),),
+        (TableSection("", rows),),
         interval_notes(results, intervals),
         words=2,
         name="intervals",
@@ -124,7 +134,7 @@ def cost_table(results: GridResults) -> Table:
     return Table(
         "Costs and settings",
         header,
-        (Section("", rows),),
+        (TableSection("", rows),),
         tuple(notes),
         words=2 + bool(partial),
         name="costs",
@@ -150,7 +160,7 @@ def _facts(score: Score) -> dict[str, str]:
 
 
 def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differences") -> Table:
-    """A row per pair of methods and task: difference in points, its interval, three tests, and P(A > B)."""
+    """A row per pair of methods and task: difference in points, its interval, two tests, and P(A > B)."""
     rows = []
     for contrast in contrasts:
         pair = contrast.deciding
@@ -162,14 +172,13 @@ def pairwise_table(contrasts: Iterable[Contrast], title: str = "Paired differenc
             p_text(contrast.adjusted_p),
             p_text(pair.p_t),
             p_text(pair.p_sign_flip),
-            p_text(pair.p_wilcoxon),
             range_text(pair.first_better),
             f"{pair.n}",
             contrast.compares,
         ))  # fmt: skip
-    tests = ("p (Holm)", "p (t)", "p (sign flip)", "p (Wilcoxon)")
+    tests = ("p (Holm)", "p (t)", "p (sign flip)")
     header = ("task", "A − B", "A is", "points", *tests, "P(A > B)", "n", "compares")
-    sections = (Section("", tuple(tuple(map(Entry, row)) for row in rows)),)
+    sections = (TableSection("", tuple(tuple(map(Entry, row)) for row in rows)),)
     return Table(
         title,
         header,
@@ -195,7 +204,7 @@ def ranking_table(ranking: Ranking | str) -> Table:
         f"Friedman's test that all rank alike: p {p_text(ranking.friedman_p)}.",
         f"Nemenyi's critical difference at 5 %: {ranking.critical_difference:.2f}; not told apart: {groups or 'none'}.",
     )
-    return Table("Ranks", ("method", "mean rank"), (Section("", rows),), notes, name="ranks", caption=caption)
+    return Table("Ranks", ("method", "mean rank"), (TableSection("", rows),), notes, name="ranks", caption=caption)
 
 
 def claims_table(checked: Sequence[CheckedClaim]) -> Table:
@@ -209,7 +218,7 @@ def claims_table(checked: Sequence[CheckedClaim]) -> Table:
     return Table(
         "Claims",
         ("claim", "verdict", "evidence"),
-        (Section("", tuple(rows)),),
+        (TableSection("", tuple(rows)),),
         pairwise_notes()[:2],
         words=3,
         name="claims",

@@ -115,7 +115,7 @@ def test_list_and_report_read_the_store(finished: Path) -> None:
     assert markdown == (finished / "results" / "small" / "table.md").read_text(encoding="utf-8")
 
 
-def test_report_writes_pictures_and_says_where(finished: Path) -> None:
+def test_report_writes_figures_and_says_where(finished: Path) -> None:
     done = fewshot_km("report", "small.toml", "--figures", folder=finished)
     assert done.returncode == 0, done.stderr
     written = [finished / line for line in done.stdout.splitlines()]

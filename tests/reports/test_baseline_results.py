@@ -48,7 +48,7 @@ def frame(**columns: object) -> pd.DataFrame:
 
 
 def written(folder: Path, rows: pd.DataFrame) -> Path:
-    path = folder / "others.csv"
+    path = folder / "baselines.csv"
     rows.to_csv(path, index=False)
     return path
 
@@ -127,10 +127,10 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_a_file_that_is_no_table_is_refused(grid: Grid, store: ResultStore, tmp_path: Path) -> None:
-    path = tmp_path / "others.csv"
+    path = tmp_path / "baselines.csv"
     for content in (b"\xff\xfe\x00", b"method,task,episode,accuracy,episodes\na,b\n", b'a,"b\n'):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"others.csv"):
+        with pytest.raises(DataError, match=r"baselines.csv"):
             make_report(grid, store, [path])
     pipe, large = tmp_path / "pipe", tmp_path / "large.csv"
     os.mkfifo(pipe)
@@ -163,7 +163,7 @@ def test_the_report_ends_well_on_any_table(
         path.write_bytes(rows.to_csv(index=False).encode("utf-8", "surrogatepass"))
     for arguments in ((), ("--pairwise",), ("--format=csv",)):
         results = f"--results={store.folder.parent}"
-        check_end(invoked("report", tmp_path / "small.toml", results, f"--others={path}", *arguments))
+        check_end(invoked("report", tmp_path / "small.toml", results, f"--baselines={path}", *arguments))
 
 
 def test_results_that_do_not_say_their_episodes_take_none_beside_them(tmp_path: Path, grid: Grid) -> None:

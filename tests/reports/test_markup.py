@@ -15,7 +15,7 @@ from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexWalker
 
 from fewshot_km.reports.markup import escape_latex, to_csv, to_html, to_latex, to_markdown
-from fewshot_km.reports.table import Entry, Section, Table
+from fewshot_km.reports.table import Entry, Table, TableSection
 from tests.support.harmful_text import is_harmful
 
 HOSTILE = "a&b_50%$x$#{y}~^\\z|<script>alert('1')</script>\"*[l](u)`é≥"
@@ -23,8 +23,8 @@ TABLE = Table(
     "A title & more",
     ("learner", "5-way 1-shot", "p"),
     (
-        Section("", ((Entry("km_maml"), Entry("93.53 ± 0.52", True), Entry("< 0.0001")),)),
-        Section("published, not ours", ((Entry(HOSTILE), Entry("−0.31 +0.22"), Entry("–")),)),
+        TableSection("", ((Entry("km_maml"), Entry("93.53 ± 0.52", True), Entry("< 0.0001")),)),
+        TableSection("published, not ours", ((Entry(HOSTILE), Entry("−0.31 +0.22"), Entry("–")),)),
     ),
     ("± episodes: 95 % t interval", HOSTILE),
 )
@@ -114,7 +114,7 @@ UNSEEN = "\x1b]0;x\x07 \u202edlrow \x9b31m"
 
 @pytest.mark.parametrize("write", [to_markdown, to_latex, to_csv, to_html])
 def test_no_character_reaches_a_file_that_a_terminal_would_act_on(write: Callable[[list[Table]], str]) -> None:
-    hostile = Table(UNSEEN, ("a", "b"), (Section(UNSEEN, ((Entry(UNSEEN), Entry(UNSEEN, True)),)),), (UNSEEN,))
+    hostile = Table(UNSEEN, ("a", "b"), (TableSection(UNSEEN, ((Entry(UNSEEN), Entry(UNSEEN, True)),)),), (UNSEEN,))
     written = write([hostile])
     assert not any(map(is_harmful, written.replace("\n", "")))
     shown = LatexNodes2Text().latex_to_text(written) if write is to_latex else written.replace("\\\\", "\\")

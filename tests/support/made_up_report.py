@@ -1,4 +1,4 @@
-"""A report of five tasks, four learners and five seeds, with everything that pictures are drawn from."""
+"""A report of five tasks, four learners and five seeds, with everything that figures are drawn from."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import pandas as pd
 from fewshot_km.experiments.settings.grid import Cell
 from fewshot_km.experiments.store.probe_file import Analysis, LayerKernels, StepAccuracies
 from fewshot_km.experiments.store.result_store import ResultStore
+from fewshot_km.reports.intervals import Kind
 from fewshot_km.reports.report import Report, make_report
-from fewshot_km.reports.statistics import Kind
 from tests.support.made_up_results import small_grid, store_result
 
 GRID = """
@@ -55,9 +55,9 @@ def analysis_of(cell: Cell, random: np.random.Generator) -> Analysis:
 
 
 def made_up_report(
-    folder: Path, text: str = "", others: Sequence[str] = (), kind: Kind | None = None, *, analysed: bool = True
+    folder: Path, text: str = "", baselines: Sequence[str] = (), kind: Kind | None = None, *, analysed: bool = True
 ) -> Report:
-    """`others` are methods of another code base, on every task."""
+    """`baselines` are methods of another code base, on every task."""
     grid = small_grid(folder, text or grid_text())
     store = ResultStore(folder / "results", grid.name)
     learners = list(dict.fromkeys(cell.learner for cell in grid.cells))
@@ -76,12 +76,12 @@ def made_up_report(
             analysis=analysis,
             episodes="digest",
         )
-    files = [others_file(folder, tasks, others)] if others else []
+    files = [baselines_file(folder, tasks, baselines)] if baselines else []
     return make_report(grid, store, files, kind)
 
 
-def others_file(folder: Path, tasks: Sequence[str], methods: Sequence[str]) -> Path:
-    path = folder / "others.csv"
+def baselines_file(folder: Path, tasks: Sequence[str], methods: Sequence[str]) -> Path:
+    path = folder / "baselines.csv"
     accuracies = np.random.default_rng(1).binomial(20, 0.6, (5, 30)) / 20
     rows = [
         {"method": method, "task": task, "seed": seed, "episode": n, "accuracy": accuracies[seed, n]}

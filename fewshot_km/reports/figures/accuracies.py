@@ -1,28 +1,28 @@
-"""Pictures of accuracies: by task and method, and against the parameters that a task takes."""
+"""Figures of accuracies: by task and method, and against the parameters that a task takes."""
 
 import math
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from fewshot_km.reports.figures.chance_lines import CHANCE, draw_chance
-from fewshot_km.reports.figures.figure import Picture
-from fewshot_km.reports.figures.figure_layout import PANELS, panels, panels_of_rows
-from fewshot_km.reports.figures.figure_style import (
+from fewshot_km.reports.figures.captions import CHANCE, accuracy_words, state_text, task_title, whisker_text
+from fewshot_km.reports.figures.layout import PANELS, panels, panels_of_rows
+from fewshot_km.reports.figures.report_figure import ReportFigure
+from fewshot_km.reports.figures.style import (
     GREY,
     MethodStyle,
+    draw_chance,
     in_thousands,
     method_entries,
     method_styles,
     whisker,
 )
-from fewshot_km.reports.figures.figure_words import accuracy_words, state_text, task_title, whisker_text
 from fewshot_km.reports.papers import published_rows, published_task
 from fewshot_km.reports.report import Report
 from fewshot_km.reports.table import NOTHING
 
 
-def draw_accuracies(report: Report, abreast: int = PANELS) -> Picture:
+def draw_accuracies(report: Report, abreast: int = PANELS) -> ReportFigure:
     """A row for each method and a panel for each task; below ours, hollow, what papers report of the task."""
     results = report.results
     tasks = [task for task in results.tasks if results.of_task(task)]
@@ -57,10 +57,10 @@ def draw_accuracies(report: Report, abreast: int = PANELS) -> Picture:
     if papers:
         kinds = "; ".join({row.source: f"{row.source}: {row.plus_minus}" for row in papers}.values())
         caption += f" Hollow, on grey: published, not ours; their whiskers are of other kinds ({kinds})."
-    return Picture("accuracy", "Accuracy by task", caption, figure)
+    return ReportFigure("accuracy", "Accuracy by task", caption, figure)
 
 
-def draw_parameters(report: Report, abreast: int = PANELS) -> Picture | None:
+def draw_parameters(report: Report, abreast: int = PANELS) -> ReportFigure | None:
     """Accuracy against the parameters adapted to a task, a panel for each task; None where no record counts them."""
     results, styles = report.results, method_styles(report.results.methods)
     counted = {
@@ -88,7 +88,7 @@ def draw_parameters(report: Report, abreast: int = PANELS) -> Picture | None:
     caption = "Accuracy against the number of parameters that are adapted to one task, and stored for it. "
     caption += f"{CHANCE} "
     caption += whisker_text(report) + state_text(results)
-    return Picture("parameters", "Accuracy and adapted parameters", caption, figure)
+    return ReportFigure("parameters", "Accuracy and adapted parameters", caption, figure)
 
 
 def _decades(axes: Axes, low: float, high: float) -> None:

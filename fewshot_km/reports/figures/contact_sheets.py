@@ -1,4 +1,4 @@
-"""Pictures of data: classes of a split, or the support and query images of one episode."""
+"""Sheets of images: classes of a split, or the support and query images of one episode."""
 
 import warnings
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Pictures of courses: validation accuracy over meta-training, and accuracy over inner steps."""
+"""Figures of validation accuracy: over the iterations of meta-training, and over inner steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,29 +11,22 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from fewshot_km.experiments.store.stored_cell import StoredCell
-from fewshot_km.reports.figures.chance_lines import CHANCE, draw_chance
-from fewshot_km.reports.figures.figure import Picture
-from fewshot_km.reports.figures.figure_layout import PANELS, panels
-from fewshot_km.reports.figures.figure_style import (
+from fewshot_km.reports.figures.captions import CHANCE, state_text, task_title
+from fewshot_km.reports.figures.layout import PANELS, panels
+from fewshot_km.reports.figures.report_figure import ReportFigure
+from fewshot_km.reports.figures.style import (
     GREY,
     MethodStyle,
+    draw_chance,
     in_thousands,
     method_entries,
     method_styles,
     whisker,
 )
-from fewshot_km.reports.figures.figure_words import state_text, task_title
 from fewshot_km.reports.grid_results import Score
-from fewshot_km.reports.intervals import kind_note
+from fewshot_km.reports.intervals import Array, Interval, Kind, episode_interval, hierarchical_interval, seed_interval
 from fewshot_km.reports.report import Report
-from fewshot_km.reports.statistics import (
-    Array,
-    Interval,
-    Kind,
-    episode_interval,
-    hierarchical_interval,
-    seed_interval,
-)
+from fewshot_km.reports.score_intervals import kind_note
 
 STEP_MARKS: dict[str, dict[str, Any]] = {
     "steps of training": {"markerfacecolor": "white"},
@@ -52,7 +45,7 @@ INTERVALS: dict[Kind, Callable[[Array], Interval]] = {
 }
 
 
-def draw_learning(report: Report, abreast: int = PANELS) -> Picture | None:
+def draw_learning(report: Report, abreast: int = PANELS) -> ReportFigure | None:
     """Validation accuracy over the iterations, a panel for each task; None where no history was kept."""
     results, styles = report.results, method_styles(report.results.methods)
     histories = {key: _histories(score) for key, score in results.scores.items() if _histories(score)}
@@ -78,7 +71,7 @@ def draw_learning(report: Report, abreast: int = PANELS) -> Picture | None:
         caption += f" Line and band: mean, and least to greatest, of {seeds} seeds, as far as all of them went."
     if min(counts) < FEWEST_SEEDS_FOR_A_BAND:
         caption += " Where there are fewer than three seeds, each is a line."
-    return Picture("learning", "Learning curves", caption + state_text(results), figure)
+    return ReportFigure("learning", "Learning curves", caption + state_text(results), figure)
 
 
 def _histories(score: Score) -> list[dict[int, float]]:
@@ -115,7 +108,7 @@ def _marks(style: MethodStyle, points: int, shift: float) -> dict[str, Any]:
     return {"marker": style.marker, "markersize": 3.5, "markevery": (int(shift * every), every)}
 
 
-def draw_inner_steps(report: Report, abreast: int = PANELS) -> Picture | None:
+def draw_inner_steps(report: Report, abreast: int = PANELS) -> ReportFigure | None:
     """Accuracy over inner steps on validation episodes, a panel for each task; None where no cell was asked."""
     results, styles = report.results, method_styles(report.results.methods)
     found = {key: curve for key, score in results.scores.items() if (curve := _by_steps(score))}
@@ -153,7 +146,7 @@ def draw_inner_steps(report: Report, abreast: int = PANELS) -> Picture | None:
         f"curves: test episodes have no part in them. Methods stand a little aside of one another. "
         f"{CHANCE} Whiskers, {whiskers}"
     )
-    return Picture("inner-steps", "Accuracy and inner steps", caption + state_text(results), figure)
+    return ReportFigure("inner-steps", "Accuracy and inner steps", caption + state_text(results), figure)
 
 
 def _by_steps(score: Score) -> dict[int, Array]:

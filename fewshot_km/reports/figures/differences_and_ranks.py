@@ -1,33 +1,28 @@
-"""Pictures of comparisons: paired differences, and ranks with their critical difference."""
+"""Figures of comparisons: paired differences, and ranks with their critical difference."""
 
-import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from fewshot_km.reports.comparisons import Contrast, Ranking
-from fewshot_km.reports.figures.figure import Picture
-from fewshot_km.reports.figures.figure_layout import COLUMN, EDGE, LINE, PANELS, WIDTH, blank, panels_of_rows
-from fewshot_km.reports.figures.figure_style import method_styles, whisker
-from fewshot_km.reports.figures.figure_text import label, text_width
-from fewshot_km.reports.figures.figure_words import task_title
+from fewshot_km.reports.comparisons import Contrast
+from fewshot_km.reports.figures.captions import task_title
+from fewshot_km.reports.figures.layout import (
+    PANELS,
+    panels_of_rows,
+)
+from fewshot_km.reports.figures.report_figure import ReportFigure
+from fewshot_km.reports.figures.style import method_styles, whisker
+from fewshot_km.reports.ranks import Ranking
 from fewshot_km.reports.report import Report
 from fewshot_km.reports.table import p_equation
 from fewshot_km.text import every
 
-# of a critical-difference diagram, in inches
-AXIS = 0.55  # from the top: below its ticks' numbers and the critical difference
-LEVEL = 0.2  # between the lines to the names
-ELBOW = 0.15  # beyond the axis
-SIDE, NARROW_SIDE = 1.9, 1.1  # the widest that names may be, and that they may be in a column
-LONGEST = COLUMN  # the axis
-TICK = 0.2  # between the middles of its numbers, at least
+MOST_TICKS = 10  # of an axis as wide as a column
 
 
-def draw_differences(report: Report, abreast: int = PANELS) -> Picture | None:
+def draw_differences(report: Report, abreast: int = PANELS) -> ReportFigure | None:
     """A forest plot: a row for each pair of methods and a panel for each task; None where there is no pair."""
     contrasts, results = report.contrasts.all, report.results
     if not contrasts:
@@ -49,7 +44,7 @@ def draw_differences(report: Report, abreast: int = PANELS) -> Picture | None:
         f"Filled: significant at 5 % (paired t test, Holm-corrected over {every(len(contrasts), 'comparison')}); "
         f"hollow: undecided. {_compared(contrasts)}"
     )
-    return Picture("differences", "Paired differences", caption, figure)
+    return ReportFigure("differences", "Paired differences", caption, figure)
 
 
 def _draw_difference(axes: Axes, contrast: Contrast, row: float) -> None:
@@ -85,63 +80,27 @@ def _compared(contrasts: Sequence[Contrast]) -> str:
     return f"{'; '.join(said).capitalize()}."
 
 
-def draw_ranks(report: Report, width: float = WIDTH) -> Picture | None:
-    """A critical-difference diagram (Demsar 2006, figure 1), the best to the right; None where nothing is ranked.
+def draw_ranks(report: Report) -> ReportFigure | None:
+    """Mean ranks with bars as long as Nemenyi's critical difference, best first; None where nothing is ranked.
 
-    The better half's names stand on the right and the others on the left; all on the left where `width`, the most
-    inches that it may take, is a column's.
+    The bars of two methods overlap where their ranks differ by less than it (Demsar 2006, section 3.2.2).
     """
     ranking = report.ranking
     if not isinstance(ranking, Ranking):
         return None
     styles = method_styles(report.results.methods)
-    ordered = sorted(ranking.ranks, key=lambda method: ranking.ranks[method])
-    is_narrow = width <= COLUMN
-    at_right = [] if is_narrow else ordered[: (len(ordered) + 1) // 2]
-    groups = ranking.groups()
-    widest = NARROW_SIDE if is_narrow else SIDE
-    names = {method: label(f"{method} {ranking.ranks[method]:.2f}", widest) for method in ordered}
-    left = max(map(text_width, names.values())) + ELBOW + EDGE
-    right = EDGE if is_narrow else left
-    span = max(len(ordered) - 1, ranking.critical_difference)
-    inch = min(LONGEST, width - left - right) / span  # of a rank
-    at_left = ordered[len(at_right) :][::-1]  # the worst is nearest to the axis
-    sides = (at_right, at_left)
-    abreast = [[side[n] for side in sides if n < len(side)] for n in range(max(map(len, sides)))]
-    heights = [LEVEL + LINE * max(names[method].count("\n") for method in level) for level in abreast]
-    first = AXIS + 0.25 + 0.1 * len(groups) - LEVEL / 2  # from the top to the names
-    levels = {
-        method: first + end - height / 2
-        for level, height, end in zip(abreast, heights, accumulate(heights), strict=True)
-        for method in level
-    }
-    figure, axes = blank(left + span * inch + right, first + sum(heights) + LEVEL / 2)
-
-    def place(rank: float) -> float:
-        return left + (1 + span - rank) * inch
-
-    black: dict[str, Any] = {"color": "black", "linewidth": 1}
-    axes.plot([place(1), place(len(ordered))], [AXIS, AXIS], label="_axis", **black)
-    for tick in range(1, len(ordered) + 1):
-        axes.plot([place(tick)] * 2, [AXIS - 0.05, AXIS], **black)
-        if (tick - 1) % math.ceil(TICK / inch) == 0:
-            axes.text(place(tick), AXIS - 0.07, str(tick), ha="center", va="bottom", fontsize=7)
-    bar = [place(1 + span), place(1 + span - ranking.critical_difference)]
-    axes.plot(bar, [0.25, 0.25], marker="|", markersize=5, label="_critical_difference", **black)
-    said = f"critical difference {ranking.critical_difference:.2f}"
-    axes.text(bar[0], 0.2, said, ha="left", va="bottom", fontsize=7)
-    for method in ordered:
-        x, level, is_right = place(ranking.ranks[method]), levels[method], method in at_right
-        edge, outwards = (place(1) + ELBOW, 0.05) if is_right else (place(1 + span) - ELBOW, -0.05)
-        axes.plot([x, x, edge], [AXIS, level, level], color="black", linewidth=0.8, label="_elbow")
-        axes.plot(x, AXIS, styles[method].marker, color=styles[method].colour, label="_rank")
-        axes.text(edge + outwards, level, names[method], fontsize=7, ha="left" if is_right else "right", va="center")
-    for n, group in enumerate(groups):
-        ends = [place(ranking.ranks[group[0]]) + 0.04, place(ranking.ranks[group[-1]]) - 0.04]
-        axes.plot(ends, [AXIS + 0.13 + 0.1 * n] * 2, color="black", linewidth=3, label="_group")
+    ranks = dict(sorted(ranking.ranks.items(), key=lambda item: item[1]))
+    x_label = f"mean rank over {ranking.tasks} tasks, 1 the best"
+    figure, (axes,), places = panels_of_rows([""], list(ranks), x_label)
+    half = ranking.critical_difference / 2
+    for (method, rank), row in zip(ranks.items(), places, strict=True):
+        whisker(axes, (rank - half, rank + half), row, color=styles[method].colour)
+        axes.plot(rank, row, styles[method].marker, color=styles[method].colour, label="_rank")
+    axes.set_xticks(range(1, len(ranks) + 1, -(-len(ranks) // MOST_TICKS)))  # a rank below 1 is none
+    axes.margins(x=0.1)
     caption = (
-        f"Mean ranks over {ranking.tasks} tasks, 1 the best. Bars join methods whose ranks differ by less than "
-        f"Nemenyi's critical difference, {ranking.critical_difference:.2f} at 5 %; Friedman's test that all rank "
-        f"alike: p {p_equation(ranking.friedman_p)} (Demsar 2006)."
+        f"Mean ranks over {ranking.tasks} tasks, 1 the best. Methods whose bars overlap cannot be told apart: their "
+        f"ranks differ by less than Nemenyi's critical difference, {ranking.critical_difference:.2f} at 5 %, which is "
+        f"a bar's length; Friedman's test that all rank alike: p {p_equation(ranking.friedman_p)} (Demsar 2006)."
     )
-    return Picture("ranks", "Critical-difference diagram", caption, figure)
+    return ReportFigure("ranks", "Critical-difference diagram", caption, figure)

@@ -1,4 +1,4 @@
-"""Pictures of convolution kernels before and after the adaptation to a task (Hu & Liu 2022, figure 3)."""
+"""Figures of convolution kernels before and after the adaptation to a task (Hu & Liu 2022, figure 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from fewshot_km.experiments.store.probe_file import Kernels, LayerKernels
-from fewshot_km.reports.figures.figure import Picture
-from fewshot_km.reports.figures.figure_layout import EDGE, LINE, WIDTH, blank
-from fewshot_km.reports.figures.figure_text import label
+from fewshot_km.reports.figures.layout import EDGE, LINE, WIDTH, blank, label
+from fewshot_km.reports.figures.report_figure import ReportFigure
 from fewshot_km.reports.grid_results import GridResults
+from fewshot_km.reports.intervals import Array
 from fewshot_km.reports.report import Report
-from fewshot_km.reports.statistics import Array
 
 # dark below zero, light above it, also without colour; the hue says it again
 SIGNED = LinearSegmentedColormap.from_list("signed", ("#08265c", "#30528f", "#848484", "#e2ae66", "#fff1c9"))
@@ -25,17 +24,17 @@ TITLE = 0.24  # inches above a layer
 GAP, APART = 0.06, 0.15  # inches between what is before, after and the difference, and where each is of several rows
 
 
-def draw_kernels(report: Report, width: float = WIDTH) -> list[Picture]:
-    """A picture for each learner whose kernels change: of its first such cell, each layer before, after, difference.
+def draw_kernels(report: Report, width: float = WIDTH) -> list[ReportFigure]:
+    """A figure for each learner whose kernels change: of its first such cell, each layer before, after, difference.
 
     It is `width` inches wide; kernels that have no room abreast stand in several rows.
     """
-    pictures = []
+    figures = []
     for method in report.results.methods:
         for where, layers in _changed(report.results, method):
-            pictures.append(_draw(method, where, layers, width))
+            figures.append(_draw(method, where, layers, width))
             break
-    return pictures
+    return figures
 
 
 def _changed(results: GridResults, method: str) -> list[tuple[str, tuple[LayerKernels, ...]]]:
@@ -48,7 +47,7 @@ def _changed(results: GridResults, method: str) -> list[tuple[str, tuple[LayerKe
     ]
 
 
-def _draw(method: str, where: str, layers: Sequence[LayerKernels], width: float) -> Picture:
+def _draw(method: str, where: str, layers: Sequence[LayerKernels], width: float) -> ReportFigure:
     shown = [layers[n] for n in np.unique(np.linspace(0, len(layers) - 1, min(MOST_LAYERS, len(layers))).astype(int))]
     rows = [_Rows.of(layer, width) for layer in shown]
     figure, axes = blank(width, sum(one.height for one in rows))
@@ -63,7 +62,7 @@ def _draw(method: str, where: str, layers: Sequence[LayerKernels], width: float)
     )
     if len(shown) < len(layers):
         caption += f" {len(shown)} of {len(layers)} layers."
-    return Picture(f"kernels-{method}", f"Kernels of {method} before and after adaptation", caption, figure)
+    return ReportFigure(f"kernels-{method}", f"Kernels of {method} before and after adaptation", caption, figure)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class _Rows:
 
     @classmethod
     def of(cls, layer: LayerKernels, width: float) -> "_Rows":
-        """As they fit into a picture of this width."""
+        """As they fit into a figure of this width."""
         reach = width - LEFT - RIGHT
         before, after = (
             _strip(kernels, layer.size, round(reach / SMALLEST)) for kernels in (layer.before, layer.after)

@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fewshot_km.experiments.settings.grid import Grid, shipped_grids
-from fewshot_km.reports.figures.figure import Picture, svg_text
-from fewshot_km.reports.figures.figure_layout import COLUMN
+from fewshot_km.reports.figures.layout import COLUMN
+from fewshot_km.reports.figures.report_figure import ReportFigure, svg_text
 from fewshot_km.reports.page.cell_rows import CellFacts, cell_facts
 from fewshot_km.reports.page.example_episodes import Viewer, task_viewer, viewer_data
-from fewshot_km.reports.report import Report
+from fewshot_km.reports.report import Report, TableName
 from fewshot_km.reports.table import Table
 from fewshot_km.reports.verdicts import (
     best_sentence,
@@ -25,12 +25,12 @@ from fewshot_km.reports.verdicts import (
     headline_sentence,
     ranking_sentences,
 )
-from fewshot_km.text import one_line
+from fewshot_km.text import counted, one_line
 
 FOLDER = "page"
 PAGE_HEIGHT = 11.0  # inches
 MOST_ROWS = 30  # of a table that is shown whole: about a screen
-BESIDE = ("accuracy", "differences", "ranks")  # pictures that stand beside their tables
+BESIDE = ("accuracy", "differences", "ranks")  # figures that stand beside their tables
 CELLS = Table(
     "Cells", ("task", "method", "seed", "state", "accuracy %", "iterations", "training s", "test s", "ended"), (), (), 4
 )
@@ -38,23 +38,23 @@ CELLS = Table(
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture as data: URIs; `narrow`, where it differs, is for a narrow window.
+    """A figure as data: URIs; `narrow`, where it differs, is for a narrow window.
 
     small  as wide as a column of a paper
     tall   higher than a page of it
     """
 
-    picture: Picture
+    figure: ReportFigure
     source: Markup
     narrow: Markup | None
     small: bool
     tall: bool
 
 
-def report_page(report: Report, pictures: Sequence[Picture] = (), narrow: Sequence[Picture] = ()) -> str:
+def report_page(report: Report, figures: Sequence[ReportFigure] = (), narrow: Sequence[ReportFigure] = ()) -> str:
     """The whole page: one file that asks for nothing, with the same bytes from the same results.
 
-    `narrow` are the pictures again, as a narrow window shows them.
+    `narrow` are the figures again, as a narrow window shows them.
     Every text is escaped, and nothing but the page's own script can run in it: its Content-Security-Policy says so.
     Raises DataError where the example images are damaged.
     """
@@ -63,7 +63,7 @@ def report_page(report: Report, pictures: Sequence[Picture] = (), narrow: Sequen
     viewers = {task: task_viewer(results, task) for task in results.tasks}
     script = _file("report.js")
     headline, intervals, costs = report.tables()
-    shown = _shown(pictures, narrow)
+    shown = _shown(figures, narrow)
     return _environment().get_template("report.html.j2").render(
         grid=results.grid,
         style=Markup(_file("report.css")),
@@ -75,13 +75,13 @@ def report_page(report: Report, pictures: Sequence[Picture] = (), narrow: Sequen
         headline=headline,
         intervals=intervals,
         costs=costs,
-        pairwise=report.pairwise(),
+        pairwise=report.table(TableName.PAIRWISE),
         verdicts=_verdicts(report),
         claims=[claim_sentence(checked) for checked in report.claims if checked.contrast is not None],
         untested=[claim_sentence(checked) for checked in report.claims if checked.contrast is None],
         ranking=ranking_sentences(report.ranking),
         beside={name: shown.pop(name, None) for name in BESIDE},
-        pictures=list(shown.values()),
+        figures=list(shown.values()),
         command=_grid_argument(results.grid),
         viewers=viewers,
         viewer_data={task: viewer_data(viewer) for task, viewer in viewers.items() if isinstance(viewer, Viewer)},
@@ -103,22 +103,22 @@ def _environment() -> Environment:
     return environment
 
 
-def _shown(pictures: Sequence[Picture], narrow: Sequence[Picture]) -> dict[str, Shown]:
-    again = {picture.name: picture for picture in narrow}
+def _shown(figures: Sequence[ReportFigure], narrow: Sequence[ReportFigure]) -> dict[str, Shown]:
+    again = {figure.name: figure for figure in narrow}
     shown = {}
-    for picture in pictures:
-        width, height = picture.figure.get_size_inches()
+    for figure in figures:
+        width, height = figure.drawing.get_size_inches()
         is_small = width <= COLUMN
-        other = None if is_small else again.get(picture.name)
-        shown[picture.name] = Shown(
-            picture, _data_uri(picture), _data_uri(other) if other else None, is_small, height > PAGE_HEIGHT
+        other = None if is_small else again.get(figure.name)
+        shown[figure.name] = Shown(
+            figure, _data_uri(figure), _data_uri(other) if other else None, is_small, height > PAGE_HEIGHT
         )
     return shown
 
 
-def _data_uri(picture: Picture) -> Markup:
-    """The picture as an image: a browser runs no script in one, whatever stands in it."""
-    return Markup(f"data:image/svg+xml;base64,{base64.b64encode(svg_text(picture).encode()).decode()}")
+def _data_uri(figure: ReportFigure) -> Markup:
+    """The figure as an image: a browser runs no script in one, whatever stands in it."""
+    return Markup(f"data:image/svg+xml;base64,{base64.b64encode(svg_text(figure).encode()).decode()}")
 
 
 def _file(name: str) -> str:
@@ -134,13 +134,9 @@ def _counts(cells: Sequence[CellFacts], report: Report) -> str:
         *(f"{states[s]} {s}" for s in ("failed", "to do") if states[s]),
     ]
     results = report.results
-    size = [_plural(len(results.tasks), "task"), _plural(len(results.methods), "method")]
+    size = [counted(len(results.tasks), "task"), counted(len(results.methods), "method")]
     size += [f"{' or '.join(f'{n:,}' for n in episodes)} test episodes each"]
     return f"{', '.join(said)}. {', '.join(size)}."
-
-
-def _plural(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _verdicts(report: Report) -> Mapping[str, Mapping[str, Any]]:

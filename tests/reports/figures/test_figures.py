@@ -1,6 +1,6 @@
-"""Pictures show the numbers: what is drawn, read back, against the report's numbers and closed forms."""
+"""Figures show the numbers: what is drawn, read back, against the report's numbers and closed forms."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import matplotlib
@@ -12,15 +12,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fewshot_km.reports.comparisons import Ranking
+from fewshot_km.reports.figures import ReportFigure, draw_figures, draw_narrow
 from fewshot_km.reports.figures.accuracies import draw_accuracies
-from fewshot_km.reports.figures.all_figures import Picture, draw_narrow, draw_pictures
 from fewshot_km.reports.figures.curves import _steps_axis
-from fewshot_km.reports.figures.figure_style import method_styles
 from fewshot_km.reports.figures.modulated_kernels import SIGNED
+from fewshot_km.reports.figures.style import method_styles
+from fewshot_km.reports.intervals import t_interval
 from fewshot_km.reports.papers import published_rows
+from fewshot_km.reports.ranks import Ranking
 from fewshot_km.reports.report import Report
-from fewshot_km.reports.statistics import t_interval
 from tests.support.made_up_report import STEPS, grid_text, made_up_report, val_accuracies
 from tests.support.made_up_results import SMALL_GRID
 
@@ -29,17 +29,17 @@ LEARNERS = ["maml", "anil", "km-maml", "km-none"]
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return made_up_report(tmp_path_factory.mktemp("pictures"))
+    return made_up_report(tmp_path_factory.mktemp("figures"))
 
 
 @pytest.fixture(scope="module")
-def pictures(report: Report) -> dict[str, Picture]:
-    return {picture.name: picture for picture in draw_pictures(report)}
+def figures(report: Report) -> dict[str, ReportFigure]:
+    return {figure.name: figure for figure in draw_figures(report)}
 
 
 @pytest.fixture(scope="module")
-def narrow(report: Report) -> dict[str, Picture]:
-    return {picture.name: picture for picture in draw_narrow(report)}
+def narrow(report: Report) -> dict[str, ReportFigure]:
+    return {figure.name: figure for figure in draw_narrow(report)}
 
 
 def lines(axes: Axes, label: str) -> list[Line2D]:
@@ -50,13 +50,13 @@ def points(axes: Axes, label: str) -> list[tuple[float, float]]:
     return [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in lines(axes, label)]
 
 
-def test_every_picture_is_drawn_where_there_is_everything(pictures: dict[str, Picture]) -> None:
+def test_every_figure_is_drawn_where_there_is_everything(figures: dict[str, ReportFigure]) -> None:
     kernels = [f"kernels-{learner}" for learner in ("maml", "km-maml", "km-none")]  # those of anil do not change
-    assert list(pictures) == ["accuracy", "differences", "ranks", "parameters", "learning", "inner-steps", *kernels]
+    assert list(figures) == ["accuracy", "differences", "ranks", "parameters", "learning", "inner-steps", *kernels]
 
 
-def test_whiskers_end_where_the_intervals_end(report: Report, pictures: dict[str, Picture]) -> None:
-    axes = pictures["accuracy"].figure.axes
+def test_whiskers_end_where_the_intervals_end(report: Report, figures: dict[str, ReportFigure]) -> None:
+    axes = figures["accuracy"].drawing.axes
     assert [one.get_title(loc="left") for one in axes] == list(report.results.tasks)
     for task, one in zip(report.results.tasks, axes, strict=True):
         for learner, whisker, mean in zip(LEARNERS, lines(one, "_whisker"), lines(one, "_mean"), strict=False):
@@ -67,11 +67,11 @@ def test_whiskers_end_where_the_intervals_end(report: Report, pictures: dict[str
             assert list(whisker.get_xdata()) == pytest.approx([100 * seeds.low, 100 * seeds.high])
             assert list(mean.get_xdata()) == pytest.approx([100 * accuracies.mean()])
             assert whisker.get_ydata()[0] == mean.get_ydata()[0]
-    assert "n = 5 independently meta-trained seeds" in pictures["accuracy"].caption
+    assert "n = 5 independently meta-trained seeds" in figures["accuracy"].caption
 
 
-def test_rows_run_downwards_in_the_order_of_their_names(pictures: dict[str, Picture]) -> None:
-    one = pictures["accuracy"].figure.axes[0]
+def test_rows_run_downwards_in_the_order_of_their_names(figures: dict[str, ReportFigure]) -> None:
+    one = figures["accuracy"].drawing.axes[0]
     names = [text.get_text() for text in one.get_yticklabels()]
     assert names[:4] == LEARNERS
     heights = [one.transData.transform((0, y))[1] for y in one.get_yticks()]
@@ -79,19 +79,19 @@ def test_rows_run_downwards_in_the_order_of_their_names(pictures: dict[str, Pict
     assert [y for _, y in points(one, "_mean")] == list(one.get_yticks())[:4]
 
 
-def test_published_numbers_are_hollow_and_have_rows_of_their_own(pictures: dict[str, Picture]) -> None:
-    one = pictures["accuracy"].figure.axes[0]
+def test_published_numbers_are_hollow_and_have_rows_of_their_own(figures: dict[str, ReportFigure]) -> None:
+    one = figures["accuracy"].drawing.axes[0]
     papers = [row.accuracies["omniglot-20w1s"] for row in published_rows()]
     drawn = lines(one, "_published")
     assert [line.get_xdata()[0] for line in drawn] == [mean for mean, _ in papers]
     assert {line.get_markerfacecolor() for line in drawn} == {"white"}
     whiskers = [line.get_xdata() for line in lines(one, "_whisker")[4:]]
     assert np.array(whiskers) == pytest.approx(np.array([[mean - s, mean + s] for mean, s in papers]))
-    assert "standard deviation over 3 seeds" in pictures["accuracy"].caption
+    assert "standard deviation over 3 seeds" in figures["accuracy"].caption
 
 
-def test_the_forest_is_in_the_order_of_the_contrasts(report: Report, pictures: dict[str, Picture]) -> None:
-    for task, one in zip(report.results.tasks, pictures["differences"].figure.axes, strict=True):
+def test_the_forest_is_in_the_order_of_the_contrasts(report: Report, figures: dict[str, ReportFigure]) -> None:
+    for task, one in zip(report.results.tasks, figures["differences"].drawing.axes, strict=True):
         contrasts = [contrast for contrast in report.contrasts.all if contrast.task == task]
         drawn = lines(one, "_difference")
         means = [100 * contrast.deciding.difference.mean for contrast in contrasts]
@@ -113,27 +113,24 @@ def test_the_forest_is_in_the_order_of_the_contrasts(report: Report, pictures: d
     assert outcomes == {True, False}  # the report has both
 
 
-@pytest.mark.parametrize("width", ["wide", "narrow"])
-def test_the_bar_is_as_long_as_the_critical_difference(
-    report: Report, pictures: dict[str, Picture], narrow: dict[str, Picture], width: str
-) -> None:
-    (one,) = {"wide": pictures, "narrow": narrow}[width]["ranks"].figure.axes
+def test_the_bars_are_as_long_as_the_critical_difference(report: Report, figures: dict[str, ReportFigure]) -> None:
+    (one,) = figures["ranks"].drawing.axes
     ranking = report.ranking
     assert isinstance(ranking, Ranking)
-    (axis,), (bar,) = lines(one, "_axis"), lines(one, "_critical_difference")
-    best, worst = axis.get_xdata()
-    rank = (best - worst) / (len(LEARNERS) - 1)  # its length in the drawing
-    assert rank > 0  # the best to the right
-    assert abs(np.diff(bar.get_xdata())[0]) / rank == pytest.approx(2.569 * (4 * 5 / (6 * 5)) ** 0.5, rel=1e-3)
-    drawn = [1 + (best - x) / rank for x, _ in points(one, "_rank")]
-    assert drawn == pytest.approx(sorted(ranking.ranks.values()))
-    for group, line in zip(ranking.groups(), lines(one, "_group"), strict=True):
-        high, low = (1 + (best - x) / rank for x in line.get_xdata())
-        assert [high, low] == pytest.approx([ranking.ranks[group[0]], ranking.ranks[group[-1]]], abs=0.1)
+    ordered = sorted(ranking.ranks, key=lambda method: ranking.ranks[method])
+    assert [text.get_text() for text in one.get_yticklabels()] == ordered
+    assert points(one, "_rank") == [(ranking.ranks[m], y) for m, y in zip(ordered, one.get_yticks(), strict=True)]
+    bars = np.array([line.get_xdata() for line in lines(one, "_whisker")])
+    assert np.diff(bars).ravel() == pytest.approx(np.full(4, 2.569 * (4 * 5 / (6 * 5)) ** 0.5), rel=1e-3)
+    for (n, first), (m, second) in combinations(enumerate(ordered), 2):
+        overlap = bars[m, 0] < bars[n, 1]
+        assert overlap == any({first, second} <= set(group) for group in ranking.groups())
 
 
-def test_accuracy_stands_above_the_number_of_adapted_parameters(report: Report, pictures: dict[str, Picture]) -> None:
-    for task, one in zip(report.results.tasks, pictures["parameters"].figure.axes, strict=True):
+def test_accuracy_stands_above_the_number_of_adapted_parameters(
+    report: Report, figures: dict[str, ReportFigure]
+) -> None:
+    for task, one in zip(report.results.tasks, figures["parameters"].drawing.axes, strict=True):
         assert one.get_xscale() == "log"
         means = [100 * report.results.scores[task, learner].accuracies.mean() for learner in LEARNERS]
         expected = list(zip([100, 1_000, 10_000, 100_000], means, strict=True))
@@ -142,8 +139,8 @@ def test_accuracy_stands_above_the_number_of_adapted_parameters(report: Report, 
         assert whiskers.mean(1) == pytest.approx(np.array(means))  # symmetric t intervals
 
 
-def test_the_band_is_from_the_least_to_the_greatest_seed(report: Report, pictures: dict[str, Picture]) -> None:
-    one = pictures["learning"].figure.axes[0]
+def test_the_band_is_from_the_least_to_the_greatest_seed(report: Report, figures: dict[str, ReportFigure]) -> None:
+    one = figures["learning"].drawing.axes[0]
     bands = [band for band in one.collections if isinstance(band, FillBetweenPolyCollection)]
     assert len(bands) == len(LEARNERS)
     for learner, band, mean in zip(LEARNERS, bands, lines(one, "_mean"), strict=True):
@@ -163,11 +160,11 @@ def test_the_band_is_from_the_least_to_the_greatest_seed(report: Report, picture
 
 def test_few_seeds_are_lines_without_a_band(tmp_path: Path) -> None:
     text = SMALL_GRID.replace("episodes = 5", "episodes = 30")
-    picture = next(one for one in draw_pictures(made_up_report(tmp_path, text)) if one.name == "learning")
-    (one,) = picture.figure.axes
+    figure = next(one for one in draw_figures(made_up_report(tmp_path, text)) if one.name == "learning")
+    (one,) = figure.drawing.axes
     assert not one.collections
     assert len(lines(one, "_seed")) == 4
-    assert "each is a line" in picture.caption
+    assert "each is a line" in figure.caption
 
 
 def test_many_validations_are_thinned_and_the_last_is_kept() -> None:
@@ -181,8 +178,8 @@ def test_many_validations_are_thinned_and_the_last_is_kept() -> None:
     assert _thinned([]) == []
 
 
-def test_inner_steps_show_where_training_and_test_were(report: Report, pictures: dict[str, Picture]) -> None:
-    one = pictures["inner-steps"].figure.axes[0]
+def test_inner_steps_show_where_training_and_test_were(report: Report, figures: dict[str, ReportFigure]) -> None:
+    one = figures["inner-steps"].drawing.axes[0]
     assert [text.get_text() for text in one.get_xticklabels()] == ["0", "1", "3"]
     for learner, mean in zip(LEARNERS, lines(one, "_mean"), strict=True):
         analyses = [stored.analysis for stored in report.results.scores["task-0", learner].stored]
@@ -193,12 +190,12 @@ def test_inner_steps_show_where_training_and_test_were(report: Report, pictures:
     assert {line.get_xdata()[0] for line in tested} == {3}
     assert {line.get_markerfacecolor() for line in trained} == {"white"}
     assert "white" not in {line.get_markerfacecolor() for line in tested}
-    assert "n = 5 independently meta-trained seeds" in pictures["inner-steps"].caption
+    assert "n = 5 independently meta-trained seeds" in figures["inner-steps"].caption
 
 
-def test_the_axis_of_inner_steps_is_to_scale(pictures: dict[str, Picture]) -> None:
+def test_the_axis_of_inner_steps_is_to_scale(figures: dict[str, ReportFigure]) -> None:
     """Also where methods stand aside: of each, points are as far apart on the paper as their steps."""
-    for one in pictures["inner-steps"].figure.axes:
+    for one in figures["inner-steps"].drawing.axes:
         assert one.get_xscale() == "linear"
         for mean in lines(one, "_mean"):
             assert list(mean.get_xdata()) == list(STEPS)
@@ -221,13 +218,13 @@ def test_numbers_of_inner_steps_do_not_meet(asked: list[int]) -> None:
         assert [int(text) for text, _ in boxes] == asked  # all of them have room
 
 
-def test_chance_is_drawn_wherever_there_are_accuracies(report: Report, pictures: dict[str, Picture]) -> None:
+def test_chance_is_drawn_wherever_there_are_accuracies(report: Report, figures: dict[str, ReportFigure]) -> None:
     """At 1/ways; or, where that is far from all that is drawn, an arrow on the side where it lies."""
     seen = set()
     for name in ("accuracy", "parameters", "learning", "inner-steps"):
-        figure = pictures[name].figure
-        assert "chance, 1/ways" in pictures[name].caption
-        for one in figure.axes:
+        drawing = figures[name].drawing
+        assert "chance, 1/ways" in figures[name].caption
+        for one in drawing.axes:
             drawn = [line.get_xdata() if name == "accuracy" else line.get_ydata() for line in lines(one, "_chance")]
             arrows = [text.get_text() for text in one.texts if text.get_label() == "_chance"]
             low, high = one.get_xlim() if name == "accuracy" else one.get_ylim()
@@ -245,24 +242,24 @@ def test_chance_is_drawn_wherever_there_are_accuracies(report: Report, pictures:
 def test_chance_is_that_of_each_task(tmp_path: Path) -> None:
     text = grid_text(2).replace("ways = 20", "ways = 8", 1)
     report = made_up_report(tmp_path, text)
-    first, second = draw_accuracies(report).figure.axes
+    first, second = draw_accuracies(report).drawing.axes
     assert ["12.5" in one.texts[-1].get_text() for one in (first, second)] == [True, False]
 
 
-def test_a_narrow_page_has_the_same_pictures(narrow: dict[str, Picture], pictures: dict[str, Picture]) -> None:
-    assert list(narrow) == list(pictures)
-    for name, picture in narrow.items():
-        assert (picture.title, picture.caption) == (pictures[name].title, pictures[name].caption)
-        assert picture.figure.get_figwidth() == pytest.approx(3.5)  # inches: a column
+def test_a_narrow_page_has_the_same_figures(narrow: dict[str, ReportFigure], figures: dict[str, ReportFigure]) -> None:
+    assert list(narrow) == list(figures)
+    for name, figure in narrow.items():
+        assert (figure.title, figure.caption) == (figures[name].title, figures[name].caption)
+        assert figure.drawing.get_figwidth() == pytest.approx(3.5)  # inches: a column
 
 
 def test_in_a_narrow_page_panels_stand_one_under_the_other(
-    narrow: dict[str, Picture], pictures: dict[str, Picture]
+    narrow: dict[str, ReportFigure], figures: dict[str, ReportFigure]
 ) -> None:
     for name in ("accuracy", "differences", "parameters", "learning", "inner-steps"):
-        picture, wide = narrow[name], pictures[name]
-        assert len({round(one.get_position().x0, 6) for one in picture.figure.axes}) == 1
-        for one, other in zip(picture.figure.axes, wide.figure.axes, strict=True):
+        figure, wide = narrow[name], figures[name]
+        assert len({round(one.get_position().x0, 6) for one in figure.drawing.axes}) == 1
+        for one, other in zip(figure.drawing.axes, wide.drawing.axes, strict=True):
             assert one.get_title(loc="left").replace("\n", "") == other.get_title(loc="left").replace("\n", "")
             for line, again in zip(one.lines, other.lines, strict=True):
                 assert np.array_equal(line.get_xdata(), again.get_xdata())
@@ -271,14 +268,16 @@ def test_in_a_narrow_page_panels_stand_one_under_the_other(
 
 def test_steps_of_both_are_half_filled(tmp_path: Path) -> None:
     text = grid_text(1).replace("train_steps = 1", "train_steps = 3")
-    picture = next(one for one in draw_pictures(made_up_report(tmp_path, text)) if one.name == "inner-steps")
-    both = lines(picture.figure.axes[0], "_of both")
+    figure = next(one for one in draw_figures(made_up_report(tmp_path, text)) if one.name == "inner-steps")
+    both = lines(figure.drawing.axes[0], "_of both")
     assert len(both) == len(LEARNERS)
     assert {line.get_fillstyle() for line in both} == {"left"}
 
 
-def test_kernels_are_drawn_before_after_and_as_their_difference(report: Report, pictures: dict[str, Picture]) -> None:
-    (one,) = pictures["kernels-km-maml"].figure.axes
+def test_kernels_are_drawn_before_after_and_as_their_difference(
+    report: Report, figures: dict[str, ReportFigure]
+) -> None:
+    (one,) = figures["kernels-km-maml"].drawing.axes
     images = {name: [i for i in one.images if i.get_label() == f"_{name}"] for name in ("before", "after")}
     differences = [image for image in one.images if image.get_label() == "_difference"]
     analysis = report.results.scores["task-0", "km-maml"].stored[0].analysis
@@ -296,9 +295,9 @@ def test_kernels_are_drawn_before_after_and_as_their_difference(report: Report, 
         assert images["before"][n].get_clim() == images["after"][n].get_clim()
 
 
-def test_narrow_kernels_stand_in_rows(pictures: dict[str, Picture], narrow: dict[str, Picture]) -> None:
+def test_narrow_kernels_stand_in_rows(figures: dict[str, ReportFigure], narrow: dict[str, ReportFigure]) -> None:
     """The same sixteen as in one row, eight abreast."""
-    (wide,), (one,) = (drawn["kernels-km-maml"].figure.axes for drawn in (pictures, narrow))
+    (wide,), (one,) = (drawn["kernels-km-maml"].drawing.axes for drawn in (figures, narrow))
     shown = [image for image in one.images if image.get_label() != "_scale"]
     for n, image in enumerate(image for image in wide.images if image.get_label() != "_scale"):
         row, rows = (np.ma.filled(drawn.get_array(), np.nan) for drawn in (image, shown[n]))
@@ -334,24 +333,24 @@ def test_methods_are_told_apart_without_colour() -> None:
 
 def test_open_episodes_have_dots_of_their_own(tmp_path: Path) -> None:
     report = made_up_report(tmp_path, grid_text(1), kind="open")
-    picture = draw_pictures(report)[0]
+    figure = draw_figures(report)[0]
     score = report.results.scores["task-0", "maml"]
     assert score.open_accuracies is not None
-    ((x, _), *_) = points(picture.figure.axes[0], "_mean")
+    ((x, _), *_) = points(figure.drawing.axes[0], "_mean")
     assert x == pytest.approx(100 * score.open_accuracies.mean())
-    texts = [text.get_text() for text in picture.figure.texts]
+    texts = [text.get_text() for text in figure.drawing.texts]
     assert "12 test episodes that share no image" in " ".join(texts).replace("\n", " ")
 
 
 def test_what_has_no_data_is_left_out(tmp_path: Path) -> None:
     text = SMALL_GRID.replace('learners = ["maml", { name = "km-maml", norm_affine = "bias" }]', 'learners = ["maml"]')
     text = text.replace("episodes = 5", "episodes = 30")
-    names = [picture.name for picture in draw_pictures(made_up_report(tmp_path, text, analysed=False))]
+    names = [figure.name for figure in draw_figures(made_up_report(tmp_path, text, analysed=False))]
     assert names == ["accuracy", "parameters", "learning"]
 
 
 def test_drawing_leaves_the_settings_of_others_alone(report: Report) -> None:
     with matplotlib.rc_context({"font.size": 31, "axes.labelsize": 44}):
         before = dict(matplotlib.rcParams)
-        draw_pictures(report)
+        draw_figures(report)
         assert dict(matplotlib.rcParams) == before

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from fewshot_km.cli.app import app
 from fewshot_km.errors import DataError
 from fewshot_km.experiments.store.result_store import ResultStore
-from fewshot_km.reports.figures.all_figures import draw_pictures
-from fewshot_km.reports.figures.figure import Picture
+from fewshot_km.reports.figures import draw_figures
+from fewshot_km.reports.figures.report_figure import ReportFigure
 from fewshot_km.reports.page import report_page
 from fewshot_km.reports.report import make_report
 from tests.support.made_up_pages import HOSTILE, SCRIPT, made_up_report, made_up_store, write_images
@@ -55,7 +55,7 @@ class Outline(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
-PICTURE = Picture("accuracy", f"Curve {SCRIPT}", 'of "loss"', Figure(figsize=(1, 1)))
+PICTURE = ReportFigure("accuracy", f"Curve {SCRIPT}", 'of "loss"', Figure(figsize=(1, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_nothing_is_asked_for_from_elsewhere(page: str, outline: Outline) -> Non
 
 
 def test_the_headline_comes_first_and_what_explains_it_is_folded(page: str, outline: Outline) -> None:
-    """Verdict, table, picture; notes and what cannot be tested are a line each until they are opened."""
+    """Verdict, table, figure; notes and what cannot be tested are a line each until they are opened."""
     body = page[page.index("<main>") :]
     first = body[: body.index("</section>")]
     assert first.index('class="verdict"') < first.index("<table") < first.index("<img")
@@ -147,7 +147,7 @@ def test_the_same_results_are_the_same_bytes(tmp_path: Path) -> None:
 
     def page(results: Path) -> str:
         report = make_report(grid, ResultStore(results, grid.name))
-        return report_page(report, draw_pictures(report))
+        return report_page(report, draw_figures(report))
 
     once = page(store.folder.parent)
     assert page(store.folder.parent) == once

@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
-from fewshot_km.reports.figures.all_figures import draw_narrow, draw_pictures
+from fewshot_km.reports.figures import draw_figures, draw_narrow
 from fewshot_km.reports.page import report_page
 from fewshot_km.reports.report import Report
 from tests.support.made_up_pages import HOSTILE, WAYS, answer, made_up_report, shade
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no Chromium with its driver here: apt-get install chromium chromium-driver"
 )
 PHONE, DESKTOP = 375, 1280
-LEGIBLE = 9  # pixels of a letter's em: the caption beside a picture has 14
+LEGIBLE = 9  # pixels of a letter's em: the caption beside a figure has 14
 WIDTHS = (320, 375, 768, 1280, 1920)
 
 
@@ -50,7 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def write_page(folder: Path, report: Report) -> str:
     """Its address."""
     path = folder / "report.html"
-    path.write_text(report_page(report, draw_pictures(report), draw_narrow(report)), encoding="utf-8")
+    path.write_text(report_page(report, draw_figures(report), draw_narrow(report)), encoding="utf-8")
     return path.as_uri()
 
 
@@ -203,8 +203,8 @@ def test_the_viewer_shows_the_right_images_and_answers(page: Chrome, seed: int, 
     assert one(viewer, "[data-score]").text == score
     shot = tmp_path / "image.png"
     for label, place in ((0, 0), (3, 4)):
-        picture = all_of(all_of(viewer, "tbody tr")[label], ".pixels")[place]
-        picture.screenshot(str(shot))
+        image_box = all_of(all_of(viewer, "tbody tr")[label], ".pixels")[place]
+        image_box.screenshot(str(shot))
         with Image.open(shot) as image:
             pixel = image.convert("L").getpixel((image.width // 2, image.height // 2))
         assert pixel == shade(episode, label, place)
@@ -230,7 +230,7 @@ STYLES = """return [...arguments[0].querySelectorAll('.query')].map((query) =>
      getComputedStyle(query.querySelector('.pixels')).borderTopStyle])"""
 
 
-def test_pictures_are_shown(page: Chrome) -> None:
+def test_figures_are_shown(page: Chrome) -> None:
     widths = "Promise.all([...document.images].map((image) => image.decode().then(() => image.naturalWidth)))"
     assert min(script(page, f"return {widths}")) > 100
     assert all(image.get_attribute("alt") for image in all_of(page, "img"))
@@ -268,7 +268,7 @@ def test_light_and_dark(page: Chrome) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_cut_off(page: Chrome, width: int) -> None:
-    """Whole pictures lie within the window, and what is wider than it can be scrolled by itself."""
+    """Whole figures lie within the window, and what is wider than it can be scrolled by itself."""
     resize(page, width)
     script(page, "document.querySelectorAll('details').forEach((one) => { one.open = true })")
     script(page, "return Promise.all([...document.images].map((image) => image.decode()))")
@@ -297,14 +297,14 @@ LETTERS = """return [...document.images].map((image) => {
     const sizes = [...text.matchAll(/scale\\(([.0-9]+) -\\1\\)/g)].map((found) => 100 * found[1] * unit);
     return [image.alt, ...sizes.filter((size) => size < 50)];
 })"""
-"""Of each picture as the browser shows it: its name, and the em of each of its texts in pixels.
+"""Of each figure as the browser shows it: its name, and the em of each of its texts in pixels.
 
-A text is outlines of letters with an em of 100, scaled; an image in the picture is turned over, and so scaled by 1.
+A text is outlines of letters with an em of 100, scaled; an image in the figure is turned over, and so scaled by 1.
 """
 
 
-def test_a_phone_gets_pictures_that_can_be_read(page: Chrome, tmp_path: Path) -> None:
-    """Of a report with every kind of picture."""
+def test_a_phone_gets_figures_that_can_be_read(page: Chrome, tmp_path: Path) -> None:
+    """Of a report with every kind of figure."""
     address = page.current_url
     try:
         page.get(write_page(tmp_path, report_of_everything(tmp_path)))
@@ -319,7 +319,7 @@ def test_a_phone_gets_pictures_that_can_be_read(page: Chrome, tmp_path: Path) ->
 
 
 def test_the_first_screen_is_the_headline(page: Chrome) -> None:
-    """On a desktop: the verdict, the table and its picture beside it."""
+    """On a desktop: the verdict, the table and its figure beside it."""
     script(page, "return Promise.all([...document.images].map((image) => image.decode()))")
     boxes = {
         name: script(page, "return arguments[0].getBoundingClientRect().toJSON()", one(page, f"#accuracy {name}"))
@@ -337,7 +337,7 @@ def test_the_first_screen_is_the_headline(page: Chrome) -> None:
 def test_a_wide_window_is_used(page: Chrome, width: int, abreast: int) -> None:
     resize(page, width)
     assert script(page, "return document.querySelector('main').getBoundingClientRect().width") > 0.9 * width
-    figures = all_of(page, "#pictures figure")
+    figures = all_of(page, "#figures figure")
     tops = [figure.location["y"] for figure in figures]
     assert max(tops.count(top) for top in tops) == min(abreast, len(figures))
 
@@ -366,7 +366,7 @@ def test_all_is_reached_by_tab(page: Chrome) -> None:
         outline = script(page, "return getComputedStyle(arguments[0]).outlineStyle", active)
         assert outline != "none", reached[-1]
     assert reached[0] == "Skip to the results"
-    assert reached[1:8] == ["Accuracy", "Comparisons", "Intervals", "Costs", "Pictures", "Episodes", "Cells"]
+    assert reached[1:8] == ["Accuracy", "Comparisons", "Intervals", "Costs", "Figures", "Episodes", "Cells"]
     assert reached[8] == "Dark"
     assert [text.rstrip(" ↕") for text in reached[10:13]] == ["accuracy %", "glyphs-5w1s", "glyphs-5w5s"]
 

@@ -1,19 +1,22 @@
-"""Where panels, their titles, the axes' labels and the legend stand, in inches, so that none is in another's place.
+"""Places of panels, titles, axis labels and legend in inches, and text in lines that fit there.
 
 Matplotlib's own layouts measure every text three times, which takes longer than drawing it.
 """
 
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from itertools import accumulate
+from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-
-from fewshot_km.reports.figures.figure_text import label, text_width
 
 WIDTH, COLUMN = 7.0, 3.5  # of a page's text, and of one of its two columns
 PANELS = 3  # side by side: more have no room for numbers
@@ -24,6 +27,7 @@ TITLE, TICKS, LABEL, ENTRY = 0.25, 0.2, 0.18, 0.16  # heights of one line of eac
 NUMBERS, NARROW = 0.46, 0.16  # between panels that have numbers on their left, and that have none
 EDGE = 0.2  # on the right, where half a number may stand
 SYMBOL = 0.45  # of a legend's entry, beside its text
+HINTED = 1.03  # letters that are fitted to dots may be wider
 
 
 def panels(
@@ -136,3 +140,41 @@ def _legend_size(entries: Sequence[tuple[Line2D, str]], full: float) -> tuple[in
     columns = len(names) if sum(widths) <= full else max(1, int(full / max(widths)))
     rows = -(-len(names) // columns)
     return columns, 0.06 + rows * (ENTRY + LINE * max(name.count("\n") for name in names))
+
+
+@lru_cache(maxsize=1024)
+def label(text: str, inches: float, size: float = 7) -> str:
+    """`text` in lines of at most so many inches at `size` points; what the font lacks, by its code."""
+    spaced = " ".join(text.split())
+    drawable = "".join(
+        letter if letter.isprintable() and ord(letter) in _letters() else f"\\u{ord(letter):04x}" for letter in spaced
+    )
+    wide = text_width(drawable, size)
+    if wide <= inches:
+        return drawable
+    for letters in range(int(len(drawable) * inches / wide * 1.3) + 1, 0, -1):
+        lines = "\n".join(wrap(drawable, letters))
+        if text_width(lines, size) <= inches:
+            break
+    return lines
+
+
+def text_width(text: str, size: float = 7) -> float:
+    """Inches that the widest line takes at `size` points."""
+    font = get_font(_font_file())
+    font.set_size(size, 720)  # ten times the 72 points of an inch: widths are rounded to a dot
+    widths = []
+    for line in text.splitlines():
+        font.set_text(line, 0)
+        widths.append(font.get_width_height()[0] / 64 / 720)
+    return HINTED * max(widths, default=0)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    return frozenset(get_font(_font_file()).get_charmap())
+
+
+@cache
+def _font_file() -> str:
+    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))

@@ -1,4 +1,4 @@
-"""How pictures look: sizes, fonts, and of each method a colour, marker and line, told apart without colour too."""
+"""Look of figures: sizes, fonts, whiskers, the line of chance, and a colour, marker and line for each method."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from fewshot_km.reports.grid_results import GridResults
+
 GREY = "0.45"
+REACH = 1.0  # of the span of what is drawn: a line farther away would leave that less than half of the panel
 FONT = "DejaVu Sans"  # comes with matplotlib: the same everywhere
 
 # Okabe and Ito 2008, for the colour-blind, without the yellow that paper swallows; neighbours differ in grey
@@ -97,3 +100,25 @@ def method_entries(styles: dict[str, MethodStyle], methods: Sequence[str], **loo
 def in_thousands(axes: Axes) -> None:
     """Numbers along x as 60,000."""
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def draw_chance(axes: Axes, results: GridResults, task: str, *, upright: bool = True) -> None:
+    """Draw a task's chance, in percent, where accuracies run upwards (`upright`) or rightwards. Call it after them."""
+    ways = next(cell.config.task.ways for cell in results.grid.cells if cell.task == task)
+    percent = 100 / ways
+    low, high = axes.dataLim.intervaly if upright else axes.dataLim.intervalx
+    if low > high:  # nothing is drawn
+        return
+    reach = REACH * (high - low)
+    if low - reach <= percent <= high + reach:
+        draw = axes.axhline if upright else axes.axvline
+        draw(percent, color=GREY, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1, label="_chance")
+        return
+    is_below = percent < low
+    arrow = ("▾" if is_below else "▴") if upright else ("◂" if is_below else "▸")
+    end = 0.01 if is_below else 0.99
+    place, sides = ((0.99, end), ("right", "bottom" if is_below else "top")) if upright else (
+        (end, 0.0), ("left" if is_below else "right", "bottom"))  # fmt: skip
+    text = axes.text(*place, f"{arrow} chance {percent:.3g}", transform=axes.transAxes, fontsize=7, color=GREY)
+    text.set(ha=sides[0], va=sides[1])
+    text.set_label("_chance")

@@ -1,6 +1,5 @@
-"""Statistics against textbook formulas, tabled quantiles, other libraries, brute force, and what 95 % means."""
+"""Intervals against textbook formulas, tabled quantiles, scipy, and what 95 % means."""
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -11,25 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 from scipy import optimize, special, stats
-from statsmodels.stats.multitest import multipletests
 
-from fewshot_km.reports.statistics import (
-    SMALLEST_SIGN_FLIP_P,
+from fewshot_km.reports.intervals import (
     Array,
     Interval,
-    compare_paired,
-    critical_difference,
     episode_interval,
     exact_interval,
-    friedman_test,
     hierarchical_interval,
-    holm,
     logit_interval,
-    mean_ranks,
     seed_interval,
-    sign_flip_test,
     t_interval,
-    wilcoxon_test,
 )
 
 TABLED_T = {2: 12.706, 5: 2.776, 10: 2.262, 31: 2.042, 600: 1.964}  # n -> 97.5 % quantile with n - 1 degrees of freedom
@@ -268,98 +258,6 @@ def test_episodes_resampled_anew_within_each_seed_cover_less() -> None:
     assert hits / 400 < 0.9
 
 
-@settings(deadline=None)
-@given(
-    arrays(np.int64, some.integers(1, 10), elements=some.integers(-6, 6)),
-    some.sampled_from([5, 25, 75, 375]),
-)
-def test_the_sign_flip_test_is_the_count_over_all_flips(steps: npt.NDArray[np.int64], queries: int) -> None:
-    observed = abs(int(steps.sum()))
-    sums = [abs(int((steps * np.array(flip)).sum())) for flip in itertools.product((1, -1), repeat=len(steps))]
-    share = sum(total >= observed for total in sums) / len(sums)
-    assert sign_flip_test(steps / queries) == pytest.approx(share, abs=1e-12)
-
-
-def test_the_sign_flip_test_of_many_pairs_agrees_with_scipys_resampling() -> None:
-    random = np.random.default_rng(0)
-    differences = random.integers(-10, 12, 300) / 75
-    resampled = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=random
-    ).pvalue
-    assert sign_flip_test(differences) == pytest.approx(float(resampled), abs=4 * (0.25 / 20_000) ** 0.5)
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("n", [40, 100, 200])
-def test_the_sign_flip_p_is_exact_down_to_a_bound_and_never_noise_below_it(n: int, shift: float) -> None:
-    """Against the counts of all flips by their sum, as a polynomial whose coefficients are digits of one integer."""
-    steps = np.rint(np.random.default_rng(n).normal(shift, 1, n)).astype(int)
-    sizes = [size for size in np.abs(steps).tolist() if size]
-    digit, flips = len(sizes) + 1, 1
-    for size in sizes:
-        flips += flips << (2 * size * digit)
-    observed, beyond = abs(int(steps.sum())), 0
-    tail = flips >> ((observed + sum(sizes)) * digit)
-    while tail:
-        beyond, tail = beyond + tail % 2**digit, tail >> digit
-    share = min(1.0, 2 * beyond / 2 ** len(sizes)) if observed else 1.0
-    found = sign_flip_test(steps / 75)
-    assert found == pytest.approx(share, rel=1e-6, abs=SMALLEST_SIGN_FLIP_P)
-    assert found >= max(share / 1.000001, SMALLEST_SIGN_FLIP_P)
-
-
-def test_no_sign_flip_p_is_smaller_than_its_bound() -> None:
-    random = np.random.default_rng(0)
-    for differences in (np.full(600, 0.04), random.normal(5, 1, 300), random.integers(40, 60, 5000) / 75):
-        assert sign_flip_test(differences) == SMALLEST_SIGN_FLIP_P
-
-
-def test_numbers_without_a_grid_are_flipped_by_scipy() -> None:
-    differences = np.array([0.1, 0.2, 0.3]) + np.array([1e-8, 3.7e-7, 2.9e-6]) * math.pi
-    assert sign_flip_test(differences) == pytest.approx(2 / 8)  # all of one sign: two of eight flips
-
-
-def test_many_numbers_without_a_grid_are_as_normal_as_resampling_says() -> None:
-    random = np.random.default_rng(0)
-    differences = random.normal(0.01, 0.1, 300)
-    resampled = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=20_000, rng=random
-    ).pvalue
-    assert sign_flip_test(differences) == pytest.approx(float(resampled), abs=4 * (0.25 / 20_000) ** 0.5)
-
-
-def test_differences_of_means_over_seeds_keep_their_grid() -> None:
-    """600 episodes of 75 queries over five seeds: multiples of 1/375 up to rounding, whose test is exact."""
-    random = np.random.default_rng(0)
-    first, second = (random.binomial(75, 0.6, (5, 600)).mean(0) / 75 for _ in range(2))
-    steps = np.rint((first - second) * 375)
-    found = compare_paired(first, second).p_sign_flip
-    assert found == pytest.approx(sign_flip_test(steps), rel=1e-9)
-    assert found == pytest.approx(2 * float(stats.norm.sf(abs(steps.sum()) / np.sqrt((steps**2).sum()))), abs=0.005)
-
-
-def test_a_paired_comparison_is_scipys() -> None:
-    random = np.random.default_rng(0)
-    first, second = random.binomial(25, 0.7, 50) / 25, random.binomial(25, 0.66, 50) / 25
-    found = compare_paired(first, second)
-    test = stats.ttest_rel(first, second)
-    bounds = test.confidence_interval(0.95)
-    assert found.p_t == pytest.approx(float(test.pvalue))
-    assert (found.difference.low, found.difference.high) == (pytest.approx(bounds.low), pytest.approx(bounds.high))
-    assert found.n == 50
-    wins, ties = int((first > second).sum()), int(np.isclose(first, second).sum())
-    assert found.first_better.mean == pytest.approx((wins + ties / 2) / 50)
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("n", [2, 3, 10, 600])
-def test_the_paired_t_test_is_scipys_far_into_the_tail(n: int, shift: float) -> None:
-    random = np.random.default_rng(n)
-    first, second = random.binomial(75, 0.6, n) / 75 + shift, random.binomial(75, 0.5, n) / 75
-    expected = float(stats.ttest_rel(np.round(first - second, 12), np.zeros(n)).pvalue)
-    assert compare_paired(first, second).p_t == pytest.approx(expected, rel=1e-12, abs=0)
-
-
 @pytest.mark.parametrize("n", [1, 2, 5, 600, 100_000])
 @pytest.mark.parametrize("perfect", [0, 1])
 def test_the_exact_interval_is_scipys(perfect: int, n: int) -> None:
@@ -379,59 +277,3 @@ def test_the_logit_scale_begins_where_scipys_skewness_says(right: npt.NDArray[np
     with np.errstate(invalid="ignore"):
         is_skewed = len(values) > 2 and np.ptp(values) > 0 and len(values) <= 25 * float(stats.skew(values)) ** 2
     assert episode_interval(values[None]).method == ("logit" if is_off or is_skewed else "t")
-
-
-@pytest.mark.parametrize("n", [5, 8, 20, 50, 60, 600])
-def test_wilcoxons_test_is_scipys(n: int) -> None:
-    """With ties scipy is only as exact where it goes through all flips; without them for up to 50 differences."""
-    random = np.random.default_rng(n)
-    apart = random.random(n) - 0.4
-    assert wilcoxon_test(apart) == pytest.approx(float(stats.wilcoxon(apart).pvalue))
-    if not 8 < n <= 50:
-        tied = random.integers(-4, 6, n) / 25
-        assert wilcoxon_test(tied) == pytest.approx(float(stats.wilcoxon(tied[tied != 0]).pvalue))
-
-
-def test_equal_methods_do_not_differ() -> None:
-    values = np.random.default_rng(0).random(20)
-    found = compare_paired(values, values.copy())
-    assert (found.p_t, found.p_sign_flip, found.p_wilcoxon, found.first_better.mean) == (1, 1, 1, 0.5)
-
-
-def test_paired_differences_of_skilled_and_lucky_seeds_keep_their_level() -> None:
-    """Of 400 comparisons of equal methods, 5 % are significant, by each of the tests that can be at n = 12."""
-    random = np.random.default_rng(0)
-    rejected = np.zeros(3)
-    for _ in range(400):
-        first, second = random.binomial(500, 0.7, (2, 12)) / 500
-        found = compare_paired(first, second)
-        rejected += np.array([found.p_t, found.p_sign_flip, found.p_wilcoxon]) < 0.05
-    assert (np.abs(rejected / 400 - 0.05) < 0.033).all()
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 12])
-def test_holms_adjustment_is_statsmodels(count: int) -> None:
-    p_values = [*(np.random.default_rng(count).random(count) / 20).tolist(), 0.01, 0.01]  # ties too
-    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
-
-
-def test_ranks_share_ties() -> None:
-    scores = np.array([[0.9, 0.8, 0.8], [0.5, 0.7, 0.6]])
-    assert mean_ranks(scores).tolist() == [(1 + 3) / 2, (2.5 + 1) / 2, (2.5 + 2) / 2]
-
-
-def test_the_critical_difference_is_demsars() -> None:
-    """Demsar 2006: table 5a, q at 0.05; section 3.2.2, four methods on 14 data sets: CD 1.25."""
-    tabled = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
-    for methods, q in tabled.items():
-        assert critical_difference(methods, 14) == pytest.approx(q * (methods * (methods + 1) / 84) ** 0.5, rel=3e-4)
-    assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
-
-
-def test_friedmans_p_is_the_textbooks() -> None:
-    """Demsar 2006, section 3.2.2: mean ranks 3.143, 2.000, 2.893, 1.964 over 14 data sets give chi squared 9.28."""
-    scores = np.random.default_rng(0).random((14, 4))
-    ranks = mean_ranks(scores)
-    chi = 12 * 14 / (4 * 5) * (float((ranks**2).sum()) - 4 * 25 / 4)
-    assert friedman_test(scores) == pytest.approx(float(stats.chi2.sf(chi, 3)))
-    assert friedman_test(np.full((6, 3), 0.5)) == 1.0

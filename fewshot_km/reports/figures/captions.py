@@ -1,10 +1,11 @@
-"""What pictures say in words: their panels' titles, their axes' labels, and the sentences that captions share."""
+"""Words of figures: panel titles, axis labels, and the sentences that captions share."""
 
 from fewshot_km.reports.grid_results import GridResults
-from fewshot_km.reports.intervals import counts_text
+from fewshot_km.reports.intervals import Interval, Kind
 from fewshot_km.reports.report import Report
-from fewshot_km.reports.statistics import Interval, Kind
+from fewshot_km.reports.score_intervals import counts_text
 
+CHANCE = "Dotted, or where an arrow points: chance, 1/ways."
 COUNTED: dict[Kind, str] = {
     "episodes": "test episodes",
     "open": "test episodes that share no image",
@@ -19,7 +20,7 @@ def task_title(results: GridResults, task: str) -> str:
 
 
 def accuracy_words(report: Report) -> str:
-    """An axis' label: what the whiskers are, over how many."""
+    """Label of the axis of accuracies: which interval the whiskers show, and over how many values."""
     counts = {interval.n: counts_text(interval) for interval in _intervals(report)}
     if not counts:
         return "accuracy %"
@@ -28,7 +29,7 @@ def accuracy_words(report: Report) -> str:
 
 
 def whisker_text(report: Report) -> str:
-    """A sentence or more: what the whiskers are, and of what data only a part was there."""
+    """Say what the whiskers are, and which tasks were run on a part of their data."""
     results = report.results
     found = [f"{task}: {text}" for task in results.tasks if (text := results.partial(task))]
     partial = f" Partial data ({'; '.join(found)}): such accuracies compare with no others." if found else ""
@@ -36,7 +37,7 @@ def whisker_text(report: Report) -> str:
 
 
 def state_text(results: GridResults) -> str:
-    """A sentence on what rests on fewer seeds than the grid asks for."""
+    """Name the scores that rest on fewer seeds than the grid asks for."""
     found = [f"{s.task}, {s.method}: {s.state}" for s in results.scores.values() if s.is_known and s.state]
     return f" Not finished: {'; '.join(found)}." if found else ""
 
