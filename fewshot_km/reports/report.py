@@ -12,8 +12,8 @@ from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.reports.comparisons import Contrasts, contrast_all
 from fewshot_km.reports.grid_results import GridResults, read_results
 from fewshot_km.reports.intervals import Kind
+from fewshot_km.reports.mean_ranks import Ranking, rank_methods
 from fewshot_km.reports.papers import CheckedClaim, check_claims
-from fewshot_km.reports.ranks import Ranking, rank_methods
 from fewshot_km.reports.score_intervals import ScoreIntervals
 from fewshot_km.reports.table import Table
 from fewshot_km.reports.tables import (

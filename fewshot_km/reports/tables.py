@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from fewshot_km.reports.comparisons import Contrast, Contrasts, best_methods
 from fewshot_km.reports.grid_results import GridResults, Score
 from fewshot_km.reports.intervals import Kind
+from fewshot_km.reports.mean_ranks import Ranking
 from fewshot_km.reports.notes import accuracy_footnote, accuracy_notes, interval_notes, pairwise_notes, state_notes
 from fewshot_km.reports.papers import CheckedClaim, published_rows, published_task
-from fewshot_km.reports.ranks import Ranking
 from fewshot_km.reports.score_intervals import KINDS, ScoreIntervals, counts_text
 from fewshot_km.reports.table import (
     NOTHING,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from fewshot_km.reports.comparisons import Contrast, Contrasts, best_methods
 from fewshot_km.reports.grid_results import GridResults
 from fewshot_km.reports.intervals import FEWEST_SEEDS_FOR_ALGORITHMS
+from fewshot_km.reports.mean_ranks import Ranking
 from fewshot_km.reports.papers import CheckedClaim
-from fewshot_km.reports.ranks import Ranking
 from fewshot_km.reports.table import difference_text, p_equation
 
 FEWEST_SEEDS = {5: "five"}.get(FEWEST_SEEDS_FOR_ALGORITHMS, str(FEWEST_SEEDS_FOR_ALGORITHMS))

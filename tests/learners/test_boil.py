@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learners import InnerLoop, build_learner
 from tests.support.networks_under_test import MINI_IMAGENET_5_WAY, OMNIGLOT_20_WAY
-from tests.support.small_tasks import built, episodes
+from tests.support.small_tasks import built, context, episodes
 
 
 def test_it_adapts_what_maml_does_less_the_head() -> None:
@@ -38,5 +38,5 @@ def test_the_body_takes_the_steps_of_sgd_with_a_frozen_head() -> None:
 
 def test_the_outer_loop_trains_the_head() -> None:
     learner, meta = built("boil")
-    gradient = BACKENDS["plain"].outer_gradient(learner, meta, episodes(), 1).gradient
+    gradient = BACKENDS["plain"].outer_gradient(learner, meta, episodes(), context(1)).gradient
     assert float(gradient["head.weight"].abs().max()) > 1e-3

@@ -4,13 +4,13 @@ import torch
 from torch.nn import functional as F
 
 from fewshot_km.accel.backends import BACKENDS
-from tests.support.small_tasks import built, episodes
+from tests.support.small_tasks import built, context, episodes
 
 
 def test_the_outer_gradient_is_the_query_gradient_at_the_adapted_parameters() -> None:
     learner, meta = built("fomaml")
     episode = episodes()
-    outcome = BACKENDS["plain"].outer_gradient(learner, meta, episode, 3)
+    outcome = BACKENDS["plain"].outer_gradient(learner, meta, episode, context(3))
 
     module = learner.build_network().double()
     module.load_state_dict(meta)
@@ -30,6 +30,6 @@ def test_it_is_not_the_gradient_of_maml_and_needs_no_setting() -> None:
     gradients = {}
     for name in ("maml", "fomaml"):
         learner, meta = built(name, order="second")
-        gradients[name] = BACKENDS["plain"].outer_gradient(learner, meta, episodes(), 1).gradient
+        gradients[name] = BACKENDS["plain"].outer_gradient(learner, meta, episodes(), context(1)).gradient
     apart = [float((gradients["maml"][n] - g).abs().max()) for n, g in gradients["fomaml"].items()]
     assert max(apart) > 1e-3

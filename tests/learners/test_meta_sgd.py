@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from fewshot_km.accel.backends import BACKENDS
-from tests.support.small_tasks import built, episodes
+from tests.support.small_tasks import built, context, episodes
 
 
 def test_with_all_rates_equal_it_is_maml() -> None:
@@ -17,8 +17,8 @@ def test_with_all_rates_equal_it_is_maml() -> None:
     of_maml = {n: v.double() for n, v in maml.init(2).items()}
     assert {n for n in meta if not n.startswith("rates.")} == set(of_maml)
     episode = episodes(tasks=2)
-    ours = BACKENDS["plain"].outer_gradient(learner, meta, episode, 2)
-    theirs = BACKENDS["plain"].outer_gradient(maml, of_maml, episode, 2)
+    ours = BACKENDS["plain"].outer_gradient(learner, meta, episode, context(2))
+    theirs = BACKENDS["plain"].outer_gradient(maml, of_maml, episode, context(2))
     torch.testing.assert_close(ours.losses, theirs.losses, rtol=1e-12, atol=0)
     for name, gradient in theirs.gradient.items():
         torch.testing.assert_close(ours.gradient[name], gradient, rtol=1e-9, atol=1e-11)
@@ -51,7 +51,7 @@ def test_the_gradient_of_a_rate_is_minus_the_product_of_two_gradients() -> None:
     """After one step, d loss / d alpha = -(query gradient at delta) * (support gradient at theta), elementwise."""
     learner, meta = built("meta-sgd")
     episode = episodes()
-    outcome = BACKENDS["plain"].outer_gradient(learner, meta, episode, 1)
+    outcome = BACKENDS["plain"].outer_gradient(learner, meta, episode, context(1))
     module = learner.build_network().double()
     module.load_state_dict({n: v for n, v in meta.items() if not n.startswith("rates.")})
     F.cross_entropy(module(episode.support_x[0]), episode.support_y[0]).backward()

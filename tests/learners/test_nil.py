@@ -5,14 +5,14 @@ import torch
 
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learners.modes import evaluating
-from tests.support.small_tasks import built, episodes, features, one_task
+from tests.support.small_tasks import built, context, episodes, features, one_task
 
 
 def test_it_trains_as_anil() -> None:
     gradients = []
     for name in ("nil", "anil"):
         learner, meta = built(name)
-        gradients.append(BACKENDS["plain"].outer_gradient(learner, meta, episodes(), 2).gradient)
+        gradients.append(BACKENDS["plain"].outer_gradient(learner, meta, episodes(), context(2)).gradient)
     assert set(gradients[0]) == set(gradients[1])
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-10, atol=1e-12)

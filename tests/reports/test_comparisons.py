@@ -11,8 +11,8 @@ from fewshot_km.experiments.settings.grid import Grid
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.reports.comparisons import best_methods, contrast_all
 from fewshot_km.reports.grid_results import read_results
+from fewshot_km.reports.mean_ranks import Ranking, rank_methods
 from fewshot_km.reports.papers import check_claims, published_claims, published_rows
-from fewshot_km.reports.ranks import Ranking, rank_methods
 from tests.support.made_up_results import small_grid, store_result
 
 GRID = """

@@ -8,9 +8,9 @@ from scipy import stats
 
 from fewshot_km.experiments.store.result_store import ResultStore
 from fewshot_km.reports.comparisons import Contrast
+from fewshot_km.reports.mean_ranks import Ranking
 from fewshot_km.reports.paired_tests import compare_paired
 from fewshot_km.reports.papers import CheckedClaim, Claim
-from fewshot_km.reports.ranks import Ranking
 from fewshot_km.reports.report import make_report
 from fewshot_km.reports.verdicts import (
     best_sentence,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fewshot_km.data.episodes import Episode
-from fewshot_km.learners import InnerLoop, Params, build_learner
+from fewshot_km.learners import InnerLoop, Params, TaskContext, build_learner
 from tests.support.networks_under_test import SMALL_STRIDED, PaperNetwork
 
 Array = NDArray[np.float64]
@@ -77,3 +77,8 @@ def directions(at: Params, only: str = "", seed: int = 0) -> Params:
     return {
         n: torch.randn(v.shape, generator=generator, dtype=v.dtype) * float(n.startswith(only)) for n, v in at.items()
     }
+
+
+def context(steps: int, network: PaperNetwork = SMALL_STRIDED) -> TaskContext:
+    """What a loss is told of tasks with so many inner steps."""
+    return network.context(steps, SHOTS)

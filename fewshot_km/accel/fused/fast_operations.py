@@ -20,12 +20,13 @@ def fast_operations(holder: object, dtype: torch.dtype = torch.float32) -> Itera
     `dtype` is the precision of what will be computed: the fast block is checked against the block in it.
     """
     # here, because its compiler takes half a second to import, for which most commands need not wait
-    from fewshot_km.accel.fused import conv_block, convolution, normalisation
+    from fewshot_km.accel.fused import conv_block, convolution, group_normalisation, normalisation
 
     operations: dict[Callable[..., Any], Callable[..., Tensor]] = {
         torch.conv2d: convolution.conv2d,
         F.conv2d: convolution.conv2d,
         F.batch_norm: normalisation.batch_norm,
+        F.group_norm: group_normalisation.group_norm,
     }
     with (
         ReplacedOperations(operations),

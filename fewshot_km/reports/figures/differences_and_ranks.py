@@ -14,7 +14,7 @@ from fewshot_km.reports.figures.layout import (
 )
 from fewshot_km.reports.figures.report_figure import ReportFigure
 from fewshot_km.reports.figures.style import method_styles, whisker
-from fewshot_km.reports.ranks import Ranking
+from fewshot_km.reports.mean_ranks import Ranking
 from fewshot_km.reports.report import Report
 from fewshot_km.reports.table import p_equation
 from fewshot_km.text import every

@@ -18,8 +18,8 @@ from fewshot_km.reports.figures.curves import _steps_axis
 from fewshot_km.reports.figures.modulated_kernels import SIGNED
 from fewshot_km.reports.figures.style import method_styles
 from fewshot_km.reports.intervals import t_interval
+from fewshot_km.reports.mean_ranks import Ranking
 from fewshot_km.reports.papers import published_rows
-from fewshot_km.reports.ranks import Ranking
 from fewshot_km.reports.report import Report
 from tests.support.made_up_report import STEPS, grid_text, made_up_report, val_accuracies
 from tests.support.made_up_results import SMALL_GRID

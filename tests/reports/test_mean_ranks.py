@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fewshot_km.reports.ranks import critical_difference, friedman_test, mean_ranks
+from fewshot_km.reports.mean_ranks import critical_difference, friedman_test, mean_ranks
 
 
 def test_ranks_share_ties() -> None:
