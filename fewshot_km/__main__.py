@@ -7,11 +7,11 @@ from fewshot_km.orphans import end_with_starter
 
 
 def main() -> None:
-    """Run the command line; an interrupt while it is being imported is no traceback either."""
+    """Run the command line; an interrupt during its import gives no traceback either."""
     end_with_starter()
-    # Threads that wait for one another by spinning take the cores from whoever they wait for: beside other work, a cell
-    # took six times as long. Those that never spin need twice the time on an idle machine. Some ten microseconds cost
-    # neither. OpenMP (GNU's, as in torch's packages) reads this when torch is imported.
+    # Threads that spin while they wait take the cores from the threads they wait for: beside other work, a cell took
+    # six times as long. Threads that never spin need twice the time on an idle machine. To spin for some ten
+    # microseconds avoids both. GNU's OpenMP, which torch's packages contain, reads this when torch is imported.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:

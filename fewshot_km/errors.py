@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the command line prints them as one line and exits with status 2."""
+"""Errors that a user can mend. The command line prints them as one line and exits with status 2."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ class FewshotError(Exception):
 
 
 class ConfigError(FewshotError):
-    """A grid file, an option or a combination of them cannot be run."""
+    """A grid file, an option, or a combination of them is wrong."""
 
 
 class ProblemsError(ConfigError):
@@ -44,33 +44,34 @@ def raise_problems(where: str, problems: Sequence[str]) -> NoReturn:
 
 
 class DataError(FewshotError):
-    """Images are missing, damaged, or too few for the task that was asked for."""
+    """Images are missing, damaged, or too few for the task."""
 
 
 class UnknownNameError(FewshotError):
-    """A name that no registry holds."""
+    """A name is in no registry."""
 
 
 class PluginError(FewshotError):
-    """A user's own file cannot be loaded, or what it registers is not usable."""
+    """A plug-in cannot be loaded, or what it registers cannot be used."""
 
 
 class CellError(FewshotError):
-    """A cell can have no result; the others of its grid can."""
+    """One cell can have no result; the other cells of its grid can."""
 
 
 class DivergenceError(CellError):
-    """Meta-training or testing produced what is not a finite number."""
+    """Meta-training or testing produced a number that is not finite."""
 
 
 class ContractError(CellError):
-    """A learner did, or returned, what a learner must not."""
+    """A learner broke the learner contract."""
 
 
 class StoppedRun(KeyboardInterrupt):
-    """The run is to end now: not an error, so that nothing that catches errors catches it.
+    """The run must end now. This is no Exception, so that code that catches errors does not catch it.
 
-    `status` is the exit status of the process, `why` what is told.
+    status  exit status of the process
+    why     what the user is told
     """
 
     def __init__(self, status: int, why: str) -> None:
@@ -80,7 +81,7 @@ class StoppedRun(KeyboardInterrupt):
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says, on one line, whatever its `__str__` does."""
+    """Return the message of an error on one line, whatever its `__str__` does."""
     try:
         return " ".join(str(error).split())
     except StoppedRun:
@@ -90,7 +91,7 @@ def message_of(error: BaseException) -> str:
 
 
 def describe_error(error: BaseException, source: Path | None = None) -> str:
-    """Type, message and line of an error as one line; the line is the last one in `source`, if any was run there."""
+    """Return type and message of an error on one line, with the last line number in the file `source` if it ran."""
     text = f"{type(error).__name__}: {message_of(error)}"
     if source is None:
         return text

@@ -1,4 +1,4 @@
-"""The commands `fewshot-km data ...`: fetch, look at and check a data set."""
+"""The commands `fewshot-km data ...`, which fetch, show and check a data set."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set: `fewshot-
 @data_commands.command("fetch")
 def fetch_data(name: Name, data_root: DataRoot = None, plugin: Plugins = None) -> None:
     """Download a data set to the data root; goes on where an earlier download broke off."""
-    from fewshot_km.data.download import fetch  # its libraries take a while to import, which only this command needs
+    from fewshot_km.data.download import fetch  # only this command needs its libraries, which import slowly
 
     load_plugins(plugin)
     DATASETS.get(name)  # raises for an unknown name

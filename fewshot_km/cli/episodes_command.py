@@ -1,4 +1,4 @@
-"""The commands `fewshot-km episodes ...`: the test episodes of a grid, for whoever tests something else on them."""
+"""The commands `fewshot-km episodes ...`, which write the test episodes of a grid for use by other code."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Around code of plug-ins: whichever way it ends, the program goes on to say so, and the user can still interrupt."""
+"""Guard around code of plug-ins: however it ends, the program goes on and says so, and the user can still interrupt."""
 
 import signal
 import threading
@@ -17,9 +17,9 @@ from fewshot_km.plugins.sources import PACKAGE, is_in_plugin
 def plugin_code(
     say: Callable[[BaseException], FewshotError], passes: tuple[type[Exception], ...] = (FewshotError,)
 ) -> Iterator[None]:
-    """Turn whatever leaves the block, SystemExit and a plug-in's KeyboardInterrupt too, into what `say` makes of it.
+    """Replace every exception that leaves the block by what `say` makes of it, SystemExit and KeyboardInterrupt too.
 
-    Interrupts by the user pass, and errors of the kinds `passes` that are of our own or Python's classes.
+    Two kinds pass unchanged: interrupts by the user, and errors of types `passes` whose class is ours or Python's own.
     """
     with _Interrupts() as interrupts:
         try:
@@ -32,19 +32,19 @@ def plugin_code(
 
 
 def was_raised_in_plugin(error: BaseException) -> bool:
-    """Whether code of a plug-in ran when an error was raised, since the call where it was caught."""
+    """Check whether code of a plug-in was running when the error was raised."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(is_in_plugin(Path(frame.f_code.co_filename).resolve()) for frame, _ in frames)
 
 
 def _raised_by(error: BaseException) -> str:
-    """The module whose code raised an error."""
+    """Name of the module whose code raised the error."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__", ""))
 
 
 class _Interrupts:
-    """Knows the keyboard's interrupt from a KeyboardInterrupt that the code within raises."""
+    """Tells the keyboard's interrupt from a KeyboardInterrupt that the guarded code raises by itself."""
 
     def __init__(self) -> None:
         self._heard = False
@@ -56,7 +56,7 @@ class _Interrupts:
             handler = signal.getsignal(signal.SIGINT)
             if handler is signal.default_int_handler:
                 self._before = signal.signal(signal.SIGINT, self._hear)
-            else:  # that of a run raises StoppedRun; another one's may raise anything
+            else:  # the handler of a run raises StoppedRun; a handler of others may raise anything
                 ours = str(getattr(handler, "__module__", "")).split(".")[0] == PACKAGE
                 self._is_unknown = callable(handler) and not ours
         return self
@@ -66,7 +66,7 @@ class _Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
     def are_meant_by(self, error: BaseException) -> bool:
-        """Whether an error is the user's interrupt."""
+        """Check whether the error is the user's interrupt."""
         heard = self._heard or self._is_unknown
         if isinstance(error, StoppedRun):
             return _raised_by(error).split(".")[0] == PACKAGE

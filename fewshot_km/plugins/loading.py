@@ -21,13 +21,13 @@ ENTRY_POINT_GROUPS: dict[str, Registry[Any]] = {
     "fewshot_km.networks": NETWORKS,
     "fewshot_km.datasets": DATASETS,
 }
-"""An entry point's name is the name that its module registers."""
+"""Registries by entry-point group; an entry point has the name that its module registers."""
 
 
 def load_plugin(path: Path) -> None:
-    """Run a Python file that registers things, once; raises PluginError that names file and line of an error in it.
+    """Run a Python file that registers things, once; it can import the files beside it.
 
-    Files beside it can be imported by it.
+    Raises PluginError with the file and line of an error in it.
     """
     if path.suffix != ".py" or not path.is_file():
         raise PluginError(f"--plugin {path}: there is no such Python file")
@@ -52,7 +52,7 @@ def load_plugin(path: Path) -> None:
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
-    """Load these files, and find out what they and the installed plug-ins are made of, alike in every process."""
+    """Load these files, then find the source files of all plug-ins, at the same moment in every process."""
     for path in paths:
         load_plugin(path)
     for registry in ENTRY_POINT_GROUPS.values():
@@ -60,7 +60,7 @@ def load_plugins(paths: Iterable[Path]) -> None:
 
 
 def load_entry_points() -> None:
-    """Import what installed packages offer under our entry-point groups; raises PluginError that names the package."""
+    """Import the plug-ins of installed packages; raises PluginError with the package that cannot be loaded."""
     for group, registry in ENTRY_POINT_GROUPS.items():
         for point in entry_points(group=group):
             package = point.dist.name if point.dist else "?"

@@ -1,8 +1,8 @@
-"""Which files a plug-in's code is in, and their digest: an edited helper makes another cell, as an edited plug-in does.
+"""The source files of a plug-in and their digest: an edited helper makes another cell, as an edited plug-in does.
 
-Of a plug-in file these are the files that it imports from its folder and below, wherever in the code it does so, and
-what else was loaded from there; of an installed package, what was loaded of the whole package. Other files of the
-folder do not matter, nor does where it lies. Data that a plug-in reads for itself is not known here.
+The sources of a plug-in file are the files in or below its folder that it imports, anywhere in its code, or that were
+loaded from there by other means. The sources of an installed package are its modules that were loaded. Other files do
+not matter, nor does the place of the folder. Data files that a plug-in reads are not known here.
 """
 
 import ast
@@ -28,25 +28,25 @@ _registering: set[str] = set()  # names of modules
 
 
 def note_plugin(file: Path) -> None:
-    """A plug-in file is about to be run: what lies beside it and below belongs to it."""
+    """Take note of a plug-in file that is about to run: the files beside it and below belong to it."""
     _plugin_files.append(file)
 
 
 def note_registration(module: str) -> None:
-    """Code in a module registers something."""
+    """Take note of a module whose code registers something."""
     if module.split(".")[0] != PACKAGE:
         _registering.add(module)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a plug-in's modules lie: below a folder, of a package only there."""
+    """The folder of a plug-in's modules; of an installed package, only the modules of `package` there."""
 
     folder: Path
     package: str = ""
 
     def holds(self, file: Path) -> bool:
-        """Whether a file may be one of the plug-in's."""
+        """Check whether a file can belong to the plug-in."""
         if not file.is_relative_to(self.folder):
             return False
         parts = file.relative_to(self.folder).parts
@@ -55,18 +55,18 @@ class Place:
         return not _INSTALLED.intersection(parts) and self.folder.name not in _INSTALLED and not _is_foreign(file)
 
     def loaded(self) -> set[Path]:
-        """The files of the modules that were loaded from here."""
+        """Return the files of the modules that were loaded from here."""
         found = set()
         for name, module in list(sys.modules.items()):
             file, top = _file_of(module), _file_of(sys.modules.get(name.split(".")[0]))
-            if file and self.holds(file) and (top is None or self.holds(top)):  # else generated, by torch's compiler
+            if file and self.holds(file) and (top is None or self.holds(top)):  # torch's compiler generates others
                 found.add(file)
         return found
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The files of one plug-in, as they were known when it was first asked for."""
+    """The files of one plug-in, as they were known when first asked for; `main` registered it."""
 
     place: Place
     main: Path
@@ -74,7 +74,7 @@ class Sources:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names, relative to the folder, and contents as this process has first read them."""
+        """SHA-256 of the names, relative to the folder, and of the contents as this process first read them."""
         lines = sorted(
             f"{'' if file == self.main else file.relative_to(self.place.folder).as_posix()} {_content_digest(file)}\n"
             for file in self.files
@@ -82,13 +82,13 @@ class Sources:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def loaded_since(self) -> list[str]:
-        """Files that were loaded after the digest was taken, which it does not know of."""
+        """Return the files that were loaded after the digest was taken, and are not part of it."""
         late = self.place.loaded() - self.files - _of_other_plugins(self.main, self.place)
         return sorted(file.relative_to(self.place.folder).as_posix() for file in late)
 
 
 def find_sources(entry: Any, module: str | None) -> Sources | None:
-    """The files of what was registered by code in `module`, if that is known; None where all is our own."""
+    """Find the files of an entry that code in `module` registered; None for an entry of this package."""
     made_in = str(getattr(entry, "__module__", None) or type(entry).__module__)
     name = next((n for n in (module, made_in) if n and n.split(".")[0] != PACKAGE), None)
     file = _file_of(sys.modules.get(name)) if name else None
@@ -103,14 +103,14 @@ def find_sources(entry: Any, module: str | None) -> Sources | None:
 
 
 def is_in_plugin(file: Path) -> bool:
-    """Whether code in this file is a plug-in's, or of a package that registers something."""
+    """Check whether the code in this file belongs to a plug-in file or to a package that registers something."""
     files = {name: _file_of(sys.modules.get(name)) for name in _registering}
     places = [*(Place(plugin.parent) for plugin in _plugin_files), *(_place_of(f, n) for n, f in files.items() if f)]
     return any(place.holds(file) for place in places)
 
 
 def _of_other_plugins(main: Path, place: Place) -> set[Path]:
-    """What other plug-ins in the same folder are made of: which of them are loaded must not matter."""
+    """The files of other plug-ins in the same folder; whether those are loaded must not change a digest."""
     others = [plugin for plugin in _plugin_files if place.holds(plugin) and main not in _imported(plugin, place)]
     return {file for plugin in others for file in _imported(plugin, place)}
 
@@ -144,7 +144,7 @@ def _is_foreign(file: Path) -> bool:
 
 @cache
 def _imported(file: Path, place: Place) -> frozenset[Path]:
-    """The file, and what its import statements lead to within the place."""
+    """The file, and the files in the place that its import statements lead to, directly or not."""
     found, left = {file}, [file]
     while left:
         for other in _imports(left.pop(), place):

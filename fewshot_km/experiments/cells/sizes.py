@@ -1,6 +1,6 @@
-"""Whether a cell's numbers can work at all on this machine: a lower bound of its memory and time, before it starts.
+"""Check before a cell starts that its numbers can work on this machine, by lower bounds of its memory and time.
 
-What a bound refuses cannot work; what it lets pass may still be too much, which `--dry-run` measures.
+A cell that the bounds refuse cannot work; one that passes may still need too much, which `--dry-run` measures.
 """
 
 import os
@@ -20,9 +20,9 @@ from fewshot_km.experiments.cells.probe import steps_asked
 from fewshot_km.experiments.settings.cell_settings import CellConfig
 from fewshot_km.plugins.boundary import plugin_code
 
-IMAGES_A_SECOND = 1e9  # passed through a network: a thousand times what one GPU does with the smallest network here
-LONGEST_SECONDS = 365 * 24 * 3600.0  # of a cell that nobody waits for
-MOST_MEMORY = 1 << 44  # bytes, 16 TiB, of a machine elsewhere or one that does not say: none has more
+IMAGES_A_SECOND = 1e9  # through a network: a thousand times what one GPU manages with the smallest network here
+LONGEST_SECONDS = 365 * 24 * 3600.0  # nobody waits longer for a cell
+MOST_MEMORY = 1 << 44  # bytes (16 TiB) of a machine whose memory is unknown: none has more
 
 _PARAMETER = 4 * 4  # bytes in training: itself, its gradient and Adam's two moments, all float32
 _FLOAT = 32  # bytes of a number in a list of Python
@@ -30,7 +30,7 @@ _FLOAT = 32  # bytes of a number in a list of Python
 
 @dataclass(frozen=True)
 class _Need:
-    """The key to lower, what needs the memory, its bytes, and whether the device or the machine holds them."""
+    """The key to lower, what needs the memory, its size in bytes, and whether it lies on the device."""
 
     key: str
     what: str
@@ -40,16 +40,16 @@ class _Need:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a machine and of the device that computes in all: what is taken now may be free later."""
+    """Total bytes of a machine and of the device that computes; memory in use now may be free later."""
 
     machine: int = MOST_MEMORY
     device: int = MOST_MEMORY
 
 
 def check_sizes(config: CellConfig, dataset: Dataset, memory: Memory) -> None:
-    """Raise ConfigError, with the key to lower, for numbers that need more memory or time than there can be.
+    """Raise ConfigError, with the key to lower, if a number needs more memory or time than there can be.
 
-    Builds the learner without memory for its parameters where it can be built so.
+    Builds the learner on the meta device, where its parameters take no memory, if it can be built there.
     """
     for need in _needs(config, dataset):
         limit = memory.device if need.on_device else memory.machine
@@ -93,7 +93,7 @@ def _needs(config: CellConfig, dataset: Dataset) -> Iterator[_Need]:
 
 
 def _images(config: CellConfig) -> int:
-    """Images that pass through the network from first to last, forwards."""
+    """Count the images that pass forwards through the network in the whole cell."""
     task, outer, inner, validation = config.task, config.outer, config.inner, config.validation
     trained = outer.iterations * outer.meta_batch * (task.shots * inner.train_steps + task.train_queries)
     asked = config.test.episodes + -(-outer.iterations // validation.every) * validation.episodes
@@ -101,15 +101,15 @@ def _images(config: CellConfig) -> int:
 
 
 def _parameter_bytes(config: CellConfig, dataset: Dataset) -> int:
-    """Bytes of training the learner's meta-parameters; 0 where it cannot be built without memory for them."""
+    """Bytes that the meta-parameters take in training; 0 if the learner cannot be built on the meta device."""
     try:
         with plugin_code(_unknown, passes=(RuntimeError,)), warnings.catch_warnings(), torch.device("meta"):
-            warnings.simplefilter("ignore")  # of code that wants to see numbers, which is built with them next
+            warnings.simplefilter("ignore")  # of code that needs numbers; it is built with numbers afterwards
             meta = make_learner(config, dataset).init(config.seed)
             return _PARAMETER * sum(value.numel() for value in meta.values())
     except RuntimeError as error:
         return _BEYOND_NUMBERS if "overflow" in str(error).lower() else 0
-    except Exception:  # whatever a learner raises, which is raised again when it is built
+    except Exception:  # whatever a learner raises, it raises again when it is built for the run
         return 0
 
 
@@ -126,11 +126,11 @@ def _network_key(config: CellConfig) -> str:
 
 
 def memory_here(device: torch.device) -> Memory:
-    """Of this machine, or its container, and a device of it."""
+    """Return the memory of this machine, or of its container, and of one of its devices."""
     known = [MOST_MEMORY]
     with suppress(AttributeError, OSError, ValueError):  # not on Windows
         known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with suppress(OSError, ValueError):  # no control group (version 2), or without a limit: "max"
+    with suppress(OSError, ValueError):  # no control group (version 2), or one without a limit: "max"
         known.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     machine = min(known)
     on_gpu = device.type == "cuda"

@@ -13,7 +13,7 @@ from fewshot_km.registry import did_you_mean
 
 @dataclass(frozen=True)
 class Protocol:
-    """A name, a line about it, its settings as tables by section, "task" among them, and their text with sources."""
+    """The settings of a paper: as tables by section ("task" is one), and as a TOML text with the source of each."""
 
     name: str
     description: str
@@ -26,7 +26,7 @@ class Protocol:
 
 @cache
 def protocols() -> dict[str, Protocol]:
-    """All of them, by name."""
+    """Return all protocols by name."""
     found = {}
     for file in files(__package__).iterdir():
         if file.name.endswith(".toml"):
@@ -37,10 +37,9 @@ def protocols() -> dict[str, Protocol]:
     return dict(sorted(found.items()))
 
 
-def find_protocol(name: object) -> Protocol:
-    """The protocol of a name; raises UnknownNameError."""
+def find_protocol(name: str) -> Protocol:
+    """Return the protocol called `name`; raises UnknownNameError."""
     known = protocols()
-    if isinstance(name, str) and name in known:
-        return known[name]
-    hint = did_you_mean(name, known) if isinstance(name, str) else ""
-    raise UnknownNameError(f"unknown protocol {name!r}: {hint}known: {', '.join(known)}")
+    if name not in known:
+        raise UnknownNameError(f"unknown protocol {name!r}: {did_you_mean(name, known)}known: {', '.join(known)}")
+    return known[name]

@@ -1,1 +1,1 @@
-"""What a grid file and a command line say."""
+"""Settings of grids and of runs: what grid files and the command line can say."""

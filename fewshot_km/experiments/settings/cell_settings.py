@@ -1,4 +1,4 @@
-"""What one cell is: the validated settings of one (task, learner, seed), every default with its reason."""
+"""The settings of one cell (task, learner, seed), with a reason for every default."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 
 
 class Section(BaseModel):
-    """A table of the grid file; unknown keys are refused, values never change after validation."""
+    """A table of the grid file; it refuses unknown keys, and its values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -168,11 +168,11 @@ class CellConfig(Section):
     )
 
     def digest(self) -> str:
-        """The cell's identity, whatever the formatting of its grid file."""
+        """Return the cell's identity, which does not depend on the formatting of its grid file."""
         return settings_digest(self.model_dump(mode="json"))
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of settings, as a record holds them, in canonical JSON."""
+    """Return the SHA-256 of settings, as a record holds them, in canonical JSON."""
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

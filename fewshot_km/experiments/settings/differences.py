@@ -1,25 +1,25 @@
-"""What differs between the settings of two cells, in the words of a grid file."""
+"""Differences between the settings of two cells, in the words of a grid file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Each setting that is not the same, as "inner.lr 0.4 -> 0.2"; "-" stands for none.
+    """Return each setting that differs, as "inner.lr 0.4 -> 0.2"; "-" stands for no setting.
 
-    A plug-in is called by what it registers: "the plug-in of learner 'mine' 1f0c... -> 9a3d...".
+    A plug-in is named by what it registers: "the plug-in of learner 'mine' 1f0c... -> 9a3d...".
     """
     changed = _changed(old, new)
     return [f"{_name(name, new)} {before} -> {after}" for name, (before, after) in changed.items()]
 
 
 def other_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What the old settings say where they are not the new ones, as "inner.lr 0.4"."""
+    """Return the old values of the settings that differ, as "inner.lr 0.4"."""
     return [f"{_name(name, old)} {before}" for name, (before, _) in _changed(old, new).items()]
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """By name, the texts before and after of what is not the same."""
+    """The texts before and after of each setting that differs, by its name."""
     before, after = dict(_flat(old)), dict(_flat(new))
     names = [*after, *(name for name in before if name not in after)]
     differ = (name for name in names if before.get(name) != after.get(name))
@@ -35,7 +35,7 @@ def _flat(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, A
 
 
 def _name(name: str, settings: Mapping[str, Any]) -> str:
-    """Of a plug-in's digest, which plug-in it is."""
+    """The name of a setting; for a plug-in's digest, which plug-in it is."""
     if not name.startswith(_PLUGINS):
         return name
     kind = name.removeprefix(_PLUGINS)

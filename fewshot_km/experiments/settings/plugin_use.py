@@ -1,4 +1,4 @@
-"""The plug-ins that a cell uses, and whether their files are still those that its settings know of."""
+"""The plug-ins of a cell: digests of their files, and checks that the files are still the same."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,13 +12,13 @@ from fewshot_km.registry import Registry
 
 
 def source_digests(config: CellConfig) -> dict[str, str]:
-    """By kind the digest of each plug-in that the settings name; those of our own have none."""
+    """Return the digest of each plug-in that the settings name, by kind; entries of this package have none."""
     digests = ((kind, registry.source_digest(name)) for kind, registry, name in _named(config))
     return {kind: digest for kind, digest in digests if digest}
 
 
 def check_sources(config: CellConfig) -> None:
-    """Raise PluginError where this process has read other files than the one that resolved the settings."""
+    """Raise PluginError if this process has read other files than the process that resolved the settings."""
     now = source_digests(config)
     for kind, registry, name in _named(config):
         if config.plugin_sources.get(kind, now.get(kind)) != now.get(kind):
@@ -29,7 +29,7 @@ def check_sources(config: CellConfig) -> None:
 
 
 def say_loaded_late(config: CellConfig) -> list[str]:
-    """What to tell of plug-ins that have loaded files which their digest does not know of."""
+    """Return a warning for each plug-in that has loaded files that are not part of its digest."""
     found = ((registry, name, registry.sources(name)) for _, registry, name in _named(config))
     return [
         f"the plug-in of {registry.kind} '{name}' loaded {', '.join(late)} only while it ran: an edit of that will "

@@ -1,4 +1,4 @@
-"""What a task and a learner of a grid file give together: labels and settings of their cells, and every problem."""
+"""Resolve the tasks and learners of a grid file into labels and settings of cells, and list every problem."""
 
 import math
 import re
@@ -26,7 +26,7 @@ from fewshot_km.learners import LEARNERS
 from fewshot_km.models import NETWORKS
 from fewshot_km.registry import Registry
 
-# what else lies beside the folders of tasks and of learners
+# other files and folders beside those of tasks and of learners
 _TAKEN = "figures|jobs|tensorboard|(?:table|report|tuning|test_examples)[.].*"
 _LABEL = re.compile(rf"(?i:(?!(?:{_TAKEN})$))[A-Za-z0-9][A-Za-z0-9._+=-]{{0,99}}")
 LABEL_RULE = (
@@ -49,7 +49,7 @@ def _lists(task: Table) -> dict[str, list[int]]:
 
 
 def count_tasks(task: Table) -> int:
-    """How many tasks an entry of the file makes."""
+    """Count the tasks that an entry of the file makes."""
     return math.prod(map(len, _lists(task).values()))
 
 
@@ -66,7 +66,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class _FileEntry:
-    """A task or a learner, and its place in the file; not `is_one`: one of several tasks that an entry makes."""
+    """A task or a learner, and its place in the file; `is_one` is false for one of several tasks of an entry."""
 
     place: Place
     table: Table
@@ -74,9 +74,9 @@ class _FileEntry:
 
 
 class Resolver:
-    """Resolves the tasks and learners of a file; `problems` are lines that say what is wrong with them, each once.
+    """Resolves the tasks and learners of a file whose problems so far, at the places `wrong`, were left out of it.
 
-    What is missing at a place where something wrong stood is no further problem.
+    `problems` are the further ones, a line each. A key that is missing because it was left out is none.
     """
 
     def __init__(self, file: GridFile, overrides: Sections, wrong: Collection[Place]) -> None:
@@ -87,7 +87,7 @@ class Resolver:
         self.problems: dict[str, None] = {}
 
     def resolve_all(self) -> Iterator[Resolved]:
-        """Yield what is right of all tasks and learners."""
+        """Yield each task with each learner, if nothing is wrong with them."""
         taken: dict[str, str] = {}
         learners = [_FileEntry(("learners", n), table) for n, table in enumerate(self._file.learners)]
         for task, learner in product(self._tasks(), learners):
@@ -145,9 +145,9 @@ class Resolver:
         return Resolved(*labels, config, name, deviations)
 
     def _merge(self, base: Mapping[str, Table], task: _FileEntry, learner: _FileEntry) -> tuple[Table, Place]:
-        """All settings as far as they are given, and where the network is named.
+        """Merge all settings that are given; return them and the place that names the network.
 
-        Overrides stand over the learner's, these over the task's, over the file's, over the protocol's (`base`).
+        Overrides win over the learner's settings, then come the task's, the file's and the protocol's (`base`).
         """
         merged: Table = {"seed": 0}
         network_at: Place = ("network",)

@@ -1,4 +1,4 @@
-"""Parts of a grid: cells by what they are, shares for machines that do not talk to each other, settings overridden."""
+"""What options say about a grid: which cells, which share of them, which other settings, for how long."""
 
 import fnmatch
 import re
@@ -15,11 +15,11 @@ FILTERS = ("task", "learner", "seed", "dataset", "ways", "shots")
 
 
 def select(cells: Sequence[Cell], only: Sequence[str], shard: str | None) -> list[Cell]:
-    """The cells that match `only`, and of these the share of `shard`, in the order of the grid.
+    """Return the cells that match `only`, reduced to the share `shard`, in the order of the grid.
 
-    only   "key=pattern" with a key of FILTERS and a shell pattern; any of one key, all keys
+    only   "key=pattern" with a key of FILTERS and a shell pattern; a cell matches one pattern of every key given
     shard  "i/n": every n-th cell, from the i-th on
-    Raises ConfigError for what is not written so, and where no cell is left.
+    Raises ConfigError for anything else, and if no cell matches.
     """
     wanted: dict[str, list[str]] = {}
     for text in only:
@@ -38,12 +38,12 @@ def select(cells: Sequence[Cell], only: Sequence[str], shard: str | None) -> lis
 
 
 def part_of(grid: Grid, only: Sequence[str]) -> Grid:
-    """The grid with the cells alone that match `only`; raises ConfigError as `select` does."""
+    """Return the grid with only the cells that match `only`; raises ConfigError as `select` does."""
     return replace(grid, cells=tuple(select(grid.cells, only, None)), only=tuple(only)) if only else grid
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`section.key=value` texts as tables by section; raises ConfigError."""
+    """Parse "section.key=value" texts into tables by section; raises ConfigError."""
     tables: dict[str, dict[str, Any]] = {}
     for place, value in parse_pairs("--set", texts).items():
         section, dot, key = place.partition(".")
@@ -54,9 +54,9 @@ def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """`key=value` texts as the keys and values that a grid file would hold; a value that is no TOML is a text.
+    """Parse "key=value" texts as a grid file would; a value that is no TOML is a text.
 
-    Raises ConfigError for one without a key, and for a value beyond the bounds of `parse_toml`.
+    Raises ConfigError for a text without a key, and for a value beyond the bounds of `parse_toml`.
     """
     pairs = {}
     for text in texts:
@@ -74,7 +74,7 @@ def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of 90s, 30m, 2h or 1h30m; raises ConfigError for anything else."""
+    """Parse 90s, 30m, 2h or 1h30m into seconds; raises ConfigError for anything else."""
     part = "([0-9]{1,6})"  # a million hours is more than a century
     match = re.fullmatch(f"(?:{part}h)?(?:{part}m)?(?:{part}s)?", text.strip())
     if not match or not any(match.groups()):

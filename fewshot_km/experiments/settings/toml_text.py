@@ -1,4 +1,4 @@
-"""TOML of a grid file or an option, within the bounds of what can be a setting."""
+"""Parse the TOML of a grid file or an option, within the bounds of what can be a setting."""
 
 import re
 import tomllib
@@ -6,20 +6,20 @@ from typing import Any
 
 from fewshot_km.errors import ConfigError
 
-MOST_LEVELS = 16  # of tables and lists in one another: the keys of a grid file have four, options of plug-ins some more
+MOST_LEVELS = 16  # of nested tables and lists: the keys of a grid file have four, options of plug-ins some more
 
 _KEY = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
-# tomllib's work and memory grow with the square of a dotted key's parts; no text in quotes looks like so long a one
+# tomllib's time and memory grow with the square of the number of parts of a dotted key
 _DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_KEY}[ \t]*+\.[ \t]*+){{{MOST_LEVELS}}}")
 _TOO_DEEP = f"tables or lists stand in one another more than {MOST_LEVELS} levels deep"
 _TOO_LONG = "a whole number has more than 64 bits: write one from -2^63 to 2^63 - 1"
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML text; raises TOMLDecodeError for another text.
+    """Return the tables of a TOML text; raises TOMLDecodeError if it is no TOML.
 
-    Raises ConfigError for whole numbers beyond 64 bits, which TOML (1.0.0, "Integer") has no more of, and for tables
-    and lists too deep in one another, which neither records nor messages could hold.
+    Raises ConfigError for whole numbers beyond 64 bits, the bound of TOML (1.0.0, "Integer"), and for tables and lists
+    nested so deeply that records and messages could not hold them.
     """
     if _DEEP_KEY.search(text):
         raise ConfigError(_TOO_DEEP)
