@@ -22,15 +22,26 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 COMMAND = re.compile(r"^(?:fewshot-km|torchrun --nproc-per-node \d+ -m fewshot_km) (.*?)(?: +#.*)?$", re.M)
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "cluster.md"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WITH_COMMANDS = [page for page in PAGES if COMMAND.search(page.read_text(encoding="utf-8"))]
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: path.name)
 def test_every_command_that_is_shown_has_its_options(document: Path) -> None:
     """Each command line of the document against the command line itself, without running it."""
     text = document.read_text(encoding="utf-8").replace("\\\n", " ")
     shown = COMMAND.findall(text)
-    assert len(shown) > 5
     group = get_command(app)
     for line in shown:
         command: Any = group
@@ -43,24 +54,26 @@ def test_every_command_that_is_shown_has_its_options(document: Path) -> None:
         assert given <= options, line
 
 
-def block(language: str, beginning: str) -> str:
-    """The README's code block of that language that begins so."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+def block(page: Path, language: str, beginning: str) -> str:
+    """The page's code block of that language that begins so."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
     (found,) = [b for b in blocks if b.startswith(beginning)]
     return str(found)
 
 
-def test_the_grid_is_valid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "grids.md"], ids=lambda path: path.name)
+def test_the_grid_is_valid(page: Path, tmp_path: Path) -> None:
     path = tmp_path / "my-grid.toml"
-    path.write_text(block("toml", "# my-grid.toml"))
+    path.write_text(block(page, "toml", "# my-grid.toml"))
     grid = load_grid(path)
     assert len(grid.cells) == 3 * 5
     assert {cell.config.inner.lr for cell in grid.cells} == {2.0}
 
 
-def test_the_learner_is_complete(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "learners.md"], ids=lambda path: path.name)
+def test_the_learner_is_complete(page: Path, tmp_path: Path) -> None:
     path = tmp_path / "last_block.py"
-    path.write_text(block("python", "# last_block.py"))
+    path.write_text(block(page, "python", "# last_block.py"))
     with LEARNERS.temporarily():
         load_plugin(path)
         learner = build_learner("last-block", {}, OMNIGLOT_20_WAY.make, InnerLoop(0.4))
