@@ -1,5 +1,6 @@
 """Learners that keep the contract pass every check; a report says what, where, and how to mend it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,14 @@ class ByPosition(ANIL):
 """
 
 
-def test_a_failure_says_what_and_where_and_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
+@pytest.fixture
+def own_learners() -> Iterator[None]:
+    """What a test registers is forgotten after it."""
+    with LEARNERS.temporarily():
+        yield
+
+
+def test_a_failure_says_what_and_where_and_how_to_mend_it(tmp_path: Path, own_learners: None) -> None:
     path = tmp_path / "by_position.py"
     path.write_text(ALL_BY_POSITION)
     load_plugin(path)
@@ -114,8 +121,7 @@ def test_a_failure_says_what_and_where_and_how_to_mend_it(tmp_path: Path, monkey
     assert all(str(failure) in str(caught.value) for failure in caught.value.report.with_status("failed"))
 
 
-def test_an_error_is_placed_where_it_was_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
+def test_an_error_is_placed_where_it_was_raised(tmp_path: Path, own_learners: None) -> None:
     path = tmp_path / "raises.py"
     path.write_text(
         "from fewshot_km.learners import ANIL, register\n\ndef help_it(x):\n    raise SystemExit('enough')\n\n"

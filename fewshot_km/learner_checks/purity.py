@@ -35,9 +35,9 @@ def inputs_are_kept(subject: Subject) -> None:
         with torch.set_grad_enabled(mode == "training"):
             delta = subject.adapt(learner, given, own)
             kept = copied(delta)
-            _check_kept(learner, "adapt", mode, {**meta, **vars(task)}, {**given, **vars(own)})
+            _check_kept(learner, "adapt", mode, {**meta, **task._asdict()}, {**given, **own._asdict()})
             subject.predict(learner, given, delta, own.query_x)
-        _check_kept(learner, "predict", mode, {**meta, **vars(task)}, {**given, **vars(own)})
+        _check_kept(learner, "predict", mode, {**meta, **task._asdict()}, {**given, **own._asdict()})
         _check_kept(learner, "predict", mode, kept, delta)
 
 

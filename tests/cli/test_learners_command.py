@@ -1,6 +1,6 @@
 """`fewshot-km learners`: lists as ever; checks, describes, and begins a learner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +39,19 @@ class Sloppy(ANIL):
 
 
 @pytest.fixture
-def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(LEARNERS, "_entries", dict(LEARNERS._entries))
     (tmp_path / "sloppy.py").write_text(SLOPPY)
-    return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
+    with LEARNERS.temporarily():
+        yield lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def test_without_a_command_it_lists(in_process: InProcess) -> None:
     bare = in_process("learners").stdout.splitlines()
-    assert [line.split()[0] for line in bare] == ["learner", "anil", "km-maml", "maml"]
+    assert [line.split()[0] for line in bare] == ["learner", *LEARNERS.names()]
     assert in_process("learners", "list").stdout.splitlines() == bare
-    assert in_process("learners", "*m*").stdout.splitlines()[1].startswith("km-maml")
+    assert in_process("learners", "*m*").stdout.splitlines()[1].startswith("bn-maml")
     assert "sloppy" in in_process("learners", "--plugin", "sloppy.py").stdout
     assert in_process("learners", "--plugin", "sloppy.py", "sl*").stdout.count("\n") == 2
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fewshot_km.cli.output import print_rows, print_table
-from fewshot_km.reports.table import Entry, Section, Table
+from fewshot_km.reports.table import Entry, Table, TableSection
 
 NUMBERS = st.one_of(
     st.floats(-100, 100).map("{:+.2f}".format),
@@ -28,7 +28,7 @@ def tables(draw: st.DrawFn) -> Table:
     entries = st.tuples(*(TEXTS if place < words else NUMBERS for place in range(len(header))))
     rows = draw(st.lists(entries.map(lambda texts: tuple(map(Entry, texts))), min_size=1, max_size=4))
     title = draw(st.sampled_from(["", "published, not ours"]))
-    return Table("A title", tuple(header), (Section(title, tuple(rows)),), (draw(TEXTS),), words)
+    return Table("A title", tuple(header), (TableSection(title, tuple(rows)),), (draw(TEXTS),), words)
 
 
 def shown(table: Table, width: int | None) -> list[str]:
@@ -66,7 +66,7 @@ def test_a_pipe_has_a_line_for_each_row(table: Table) -> None:
 def test_numbers_that_do_not_fit_side_by_side_come_in_several_tables_that_name_their_rows() -> None:
     numbers = tuple(f"{n}.{n}{n} ± 0.1{n}" for n in range(1, 8))
     table = Table(
-        "T", ("method", *(f"task-{n}" for n in range(7))), (Section("", (tuple(map(Entry, ("m", *numbers))),)),)
+        "T", ("method", *(f"task-{n}" for n in range(7))), (TableSection("", (tuple(map(Entry, ("m", *numbers))),)),)
     )
     lines = shown(table, 40)
     assert lines[1] == "(4 tables, as the columns do not fit"

@@ -1,9 +1,9 @@
 """The package that `learners new` writes installs without a network, is found by its entry point, and tests itself."""
 
-import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -12,18 +12,17 @@ from fewshot_km.errors import ConfigError
 from fewshot_km.plugins.new_package import write_package
 
 ROOT = Path(__file__).resolve().parents[2]
+INSTALLED = {found.name for found in distributions()}  # looking for the module pip would change how setuptools imports
 
 
 def run(*command: object, folder: Path, path: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment = os.environ | {"PYTHONPATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "COLUMNS": "200"}
     words = [sys.executable, "-m", *map(str, command)]
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("pip", "setuptools")), reason="needs pip and setuptools"
-)
+@pytest.mark.skipif(not {"pip", "setuptools"} <= INSTALLED, reason="needs pip and setuptools")
 def test_the_package_installs_is_found_and_passes_its_test(tmp_path: Path) -> None:
     write_package("my-idea", tmp_path)
     package, site = tmp_path / "my-idea", tmp_path / "site"

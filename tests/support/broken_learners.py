@@ -12,6 +12,7 @@ from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from fewshot_km.learners import ANIL, MAML, InnerLoop, NetworkFactory, Params
+from fewshot_km.training import plain
 from tests.support.sound_learners import Centroids
 
 BROKEN: list[tuple[str, Any]] = []
@@ -319,7 +320,8 @@ class HidesItsNetwork(Centroids):
 class LooksAtItsCallers(Centroids):
     def predict(self, meta: Params, delta: Params, x: Tensor) -> Tensor:
         logits = super().predict(meta, delta, x)
-        labels = next((frame.frame.f_locals["qy"] for frame in inspect.stack() if "qy" in frame.frame.f_locals), None)
+        callers = [found.frame for found in inspect.stack() if found.filename == plain.__file__]
+        labels = next((frame.f_locals["task"].query_y for frame in callers if "task" in frame.f_locals), None)
         return logits if labels is None else logits + 10 * F.one_hot(labels, logits.shape[1])
 
 

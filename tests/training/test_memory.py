@@ -19,6 +19,7 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the G
 
 GROWTH = """
 import json, sys, torch
+from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.training.engine import Engine
 from fewshot_km.training.evaluation import evaluate
 from fewshot_km.training.history import IterationDone
