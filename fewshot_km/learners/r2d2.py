@@ -1,5 +1,7 @@
 """R2-D2: ridge regression as the head, in closed form (Bertinetto et al. 2019, arXiv 1805.08136)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ class R2D2(FeatureLearner):
     def make_head(self, network: Network) -> nn.Module:  # noqa: ARG002
         """The learned numbers."""
         head = nn.Module()
-        head.log_regulariser = nn.Parameter(torch.tensor(self.regulariser).log())
+        head.log_regulariser = nn.Parameter(torch.tensor(math.log(self.regulariser)))
         head.scale = nn.Parameter(torch.tensor(float(self.scale)))
         head.bias = nn.Parameter(torch.tensor(0.0))  # beta, as the authors' code
         return head

@@ -42,7 +42,7 @@ def conv4(
     """
     from fewshot_km.models.conv4 import Conv4
 
-    channels, height, width = image_shape
+    _, height, width = image_shape
     if downsampling not in get_args(Downsampling):
         raise ConfigError(f"unknown downsampling '{downsampling}'; known: {', '.join(get_args(Downsampling))}")
     if isinstance(filters, bool) or not isinstance(filters, int) or filters < 1:
@@ -51,4 +51,4 @@ def conv4(
         raise ConfigError(
             f"conv4 halves its input four times: {height}x{width} images are too small, 16x16 is the least"
         )
-    return Conv4(channels, filters, downsampling, norm)
+    return Conv4(image_shape, filters, downsampling, norm)

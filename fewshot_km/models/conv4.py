@@ -29,9 +29,13 @@ class ConvBlock(nn.Module):
 class Conv4(nn.Module):
     """Four blocks and, after strided convolutions, the mean over what is left of the map."""
 
-    def __init__(self, channels: int, filters: int, downsampling: Downsampling, norm: NormMode) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], filters: int, downsampling: Downsampling, norm: NormMode
+    ) -> None:
         super().__init__()
+        channels, height, width = image_shape
         widths = [channels, filters, filters, filters, filters]
+        self.features = filters if downsampling == "stride" else filters * (height // 16) * (width // 16)
         self.blocks = nn.Sequential(*(ConvBlock(i, o, downsampling, norm) for i, o in pairwise(widths)))
         self.average = downsampling == "stride"
 

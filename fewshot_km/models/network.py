@@ -13,26 +13,32 @@ from fewshot_km.models.backbone_registry import NETWORKS
 class Network(nn.Module):
     """A backbone [M, C, H, W] -> [M, F] and a linear head [M, F] -> logits [M, ways].
 
-    Raises ConfigError for a backbone with running statistics under any name: a task must not see what other tasks left
-    behind.
+    A backbone that states F in an attribute `features` is believed; another one is called to find it out. Raises
+    ConfigError for one that then shows running statistics under any name: a task must not see what others left behind.
     """
 
     def __init__(self, backbone: nn.Module, ways: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.backbone = backbone
-        images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))  # leaves the global one alone
-        before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
-        with torch.no_grad():
-            features = backbone(images)
-        _check_keeps_nothing(backbone, before)
-        if features.ndim != 2:
-            raise ConfigError(f"a backbone must return features [M, F]; this one returned {list(features.shape)}")
-        self.head = nn.Linear(features.shape[1], ways)
+        known = getattr(backbone, "features", None)
+        self.head = nn.Linear(known if isinstance(known, int) else _count_features(backbone, image_shape), ways)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [M, ways] of images [M, C, H, W]."""
         logits: Tensor = self.head(self.backbone(x))
         return logits
+
+
+def _count_features(backbone: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """F, as two images show."""
+    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))  # leaves the global one alone
+    before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    with torch.no_grad():
+        features = backbone(images)
+    _check_keeps_nothing(backbone, before)
+    if features.ndim != 2:
+        raise ConfigError(f"a backbone must return features [M, F]; this one returned {list(features.shape)}")
+    return int(features.shape[1])
 
 
 def _check_keeps_nothing(backbone: nn.Module, before: Mapping[str, Tensor]) -> None:

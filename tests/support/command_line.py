@@ -25,7 +25,8 @@ FORKSERVER.set_forkserver_preload(  # seconds of imports are not paid for each l
         "fewshot_km.reports.report",
         "pandas.io.formats.csvs",
         "safetensors.torch",
-        "scipy.stats",
+        "scipy.special",
+        "torch.fx.experimental.symbolic_shapes",  # for sizes without memory
     ]
 )
 

@@ -21,13 +21,20 @@ class KernelModulator(nn.Module):
     def __init__(self, kernel_size: tuple[int, int]) -> None:
         super().__init__()
         size = kernel_size[0] * kernel_size[1]
-        self.u1 = nn.Parameter(torch.eye(size) + INIT_STD * torch.randn(size, size))
-        self.u2 = nn.Parameter(torch.eye(size) + INIT_STD * torch.randn(size, size))
+        self.u1 = nn.Parameter(_near_identity(size))
+        self.u2 = nn.Parameter(_near_identity(size))
 
     def forward(self, weight: Tensor) -> Tensor:
         """W [k_n, k_c, k_h, k_w] -> W~ of the same shape."""
         rows = weight.flatten(2).flatten(0, 1)
         return (torch.tanh(rows @ self.u1) @ self.u2).reshape(weight.shape)
+
+
+def _near_identity(size: int) -> Tensor:
+    """I + N(0, 0.001), in place: on the meta device, other operations would import torch's compiler."""
+    values = torch.randn(size, size).mul_(INIT_STD)
+    values.diagonal().add_(1)
+    return values
 
 
 def modulate(network: nn.Module) -> nn.Module:
@@ -44,7 +51,7 @@ def modulate(network: nn.Module) -> nn.Module:
         if parametrize.is_parametrized(module, "weight"):
             raise ConfigError(f"the weight of '{name}' is already parametrized; modulate a plain network")
         modulator = KernelModulator(cast(tuple[int, int], module.kernel_size))
-        parametrize.register_parametrization(module, "weight", modulator)
+        parametrize.register_parametrization(module, "weight", modulator, unsafe=True)  # it keeps shape and dtype
     return network
 
 

@@ -1,5 +1,7 @@
 """Numbers that cannot work are refused before anything is built with them; those of real grids are not."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,17 @@ def test_shipped_grids_fit_a_laptop(name: str, tmp_path: Path) -> None:
 def test_this_machine_has_memory() -> None:
     memory = memory_here(torch.device("cpu"))
     assert 1 << 28 < memory.machine == memory.device <= MOST_MEMORY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", ["maml", "anil", "km-maml"])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_building_without_memory_imports_no_compiler(learner: str, norm: str) -> None:
+    """It would take most of a second of every run."""
+    build = f"build_learner('{learner}', {{}}, lambda: build_network('conv4', {{'norm': '{norm}'}}, (1, 28, 28), 5), 0)"
+    code = (
+        "import sys, torch; from fewshot_km.learners import build_learner; from fewshot_km.models import build_network\n"
+        f"with torch.device('meta'):\n    {build}.init(0)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
