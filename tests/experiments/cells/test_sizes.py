@@ -103,7 +103,8 @@ def test_building_without_memory_imports_no_compiler(learner: str, norm: str) ->
     """It would take most of a second of every run."""
     build = f"build_learner('{learner}', {{}}, lambda: build_network('conv4', {{'norm': '{norm}'}}, (1, 28, 28), 5), 0)"
     code = (
-        "import sys, torch; from fewshot_km.learners import build_learner; from fewshot_km.models import build_network\n"
+        "import sys, torch\n"
+        "from fewshot_km import build_learner, build_network\n"
         f"with torch.device('meta'):\n    {build}.init(0)\n"
         "assert 'torch._dynamo' not in sys.modules"
     )
