@@ -12,43 +12,48 @@ from fewshot_km.learner_checks.catalogue import CHECKS
 from fewshot_km.learners import LEARNERS
 from fewshot_km.plugins.loading import load_plugin
 from fewshot_km.testing import CheckReport, LearnerCheckError, Result, check_learner
-from tests.support.sound_learners import Centroids, FirstOrder, LearnedRates, Ridge
+from tests.support.sound_learners import Centroids
 
 
 def found(report: CheckReport) -> dict[str, list[str]]:
     return {kind: [result.check for result in report.with_status(kind)] for kind in ("failed", "warned", "skipped")}
 
 
+SLOW_TO_LEARN = {"bn-maml": 10.0, "cavia": 10.0}  # inner rates: what adapts there is small, and starts at no effect
+SKIPPED = {  # no inner loop, a first order that is declared, or answers that are meant to differ
+    name: ["second order"]
+    for name in (
+        "feat",
+        "fomaml",
+        "matching",
+        "metaoptnet",
+        "protonet",
+        "r2d2",
+        "relation",
+        "soft-kmeans",
+        "tadam-film",
+    )
+}
+CASES = [(name, {}) for name in LEARNERS.names() if name != "nil"]
+CASES += [("maml", {"norm_affine": "full"}), ("km-maml", {"norm_affine": "none"}), ("metaoptnet", {"head": "ridge"})]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("maml", {}),
-        ("maml", {"norm_affine": "full"}),
-        ("anil", {}),
-        ("km-maml", {}),
-        ("km-maml", {"norm_affine": "none"}),
-    ],
-)
+@pytest.mark.parametrize(("name", "options"), CASES)
 def test_our_learners_pass_every_check(name: str, options: dict[str, Any]) -> None:
     heard: list[Result] = []
-    report = check_learner(name, options, on_result=heard.append)
-    assert found(report) == {"failed": [], "warned": [], "skipped": []}
+    report = check_learner(name, options, inner_lr=SLOW_TO_LEARN.get(name, 0.4), on_result=heard.append)
+    assert found(report) == {"failed": [], "warned": [], "skipped": SKIPPED.get(name, [])}
     assert [result.check for result in report.results] == [check.name for check in CHECKS]
     assert tuple(heard) == report.results
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("learner", "skipped"),
-    [(Centroids, ["second order"]), (Ridge, ["second order"]), (LearnedRates, []), (FirstOrder, ["second order"])],
-)
-def test_sound_learners_of_other_kinds_do_not_fail(learner: Any, skipped: list[str]) -> None:
-    """Metric and closed-form heads, meta-parameters beside the network's, and a first order that is declared."""
-    report = check_learner(learner)
-    assert found(report)["failed"] == []
-    assert found(report)["skipped"] == skipped
-    assert set(found(report)["warned"]) <= {"backend vmap"}  # one_hot reads its largest label, which vmap cannot
+def test_nil_alone_answers_otherwise_at_test_than_in_training() -> None:
+    """As its paper has it: without the inner loop and the head that it is trained with."""
+    with pytest.raises(LearnerCheckError) as caught:
+        check_learner("nil")
+    assert found(caught.value.report)["failed"] == ["same at test"]
 
 
 class UnusedRows(Centroids):

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from fewshot_km.errors import ConfigError
 from fewshot_km.learners.base import NetworkFactory, Params
 from fewshot_km.models.network import Network
+from fewshot_km.models.norms import uses_batch_statistics
 
 
 class FeatureLearner(ABC):
@@ -20,12 +21,17 @@ class FeatureLearner(ABC):
     which takes the place of the network's linear head: they are called `head.NAME`.
     """
 
-    transductive: ClassVar[bool] = False
-    """Whether the scores of a query depend on the other queries of the call, apart from what norm layers do."""
+    looks_at_queries: ClassVar[bool] = False
+    """Whether `score` answers a query by the other queries of the call, too."""
 
     def __init__(self, make_network: NetworkFactory) -> None:
         self._make_network = make_network
         self.ways, self.network = self._build()  # gives structure only: values always come from meta
+
+    @property
+    def transductive(self) -> bool:
+        """Whether the answer to a query depends on the other queries: through `score`, or through the batch's norm."""
+        return self.looks_at_queries or uses_batch_statistics(self.network)
 
     @abstractmethod
     def fit(self, meta: Params, features: Tensor, labels: Tensor) -> Params:

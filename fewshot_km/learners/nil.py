@@ -18,6 +18,11 @@ class NIL:
         self.training = ANIL(make_network, inner)
         self.testing = MatchingNet(make_network)
 
+    @property
+    def transductive(self) -> bool:
+        """Whether the answer to a query depends on the other queries, as with the batch's norm."""
+        return self.testing.transductive
+
     def init(self, seed: int) -> Params:
         """As ANIL."""
         return self.training.init(seed)

@@ -18,7 +18,7 @@ class SoftKMeans(FeatureLearner):
     The paper has unlabelled images beside the queries; its clusters for distractors and its masks are left out.
     """
 
-    transductive: ClassVar[bool] = True
+    looks_at_queries: ClassVar[bool] = True
 
     def __init__(self, make_network: NetworkFactory, refinements: int = SOFT_KMEANS_REFINEMENTS) -> None:
         if refinements < 0:

@@ -39,4 +39,4 @@ def test_without_refinement_it_is_a_prototypical_network() -> None:
 def test_it_is_declared_transductive() -> None:
     soft, _ = built("soft-kmeans")
     proto, _ = built("protonet")
-    assert (soft.transductive, proto.transductive) == (True, False)
+    assert (soft.looks_at_queries, proto.looks_at_queries) == (True, False)
