@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_s
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-# Raise it with any change that gives other numbers for the same settings. 2: images of an episode come in random order.
+# Raise it with any change that gives other numbers, beyond rounding, for the same settings.
+# 2: images of an episode come in random order.
 RESULTS_VERSION = 2
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
