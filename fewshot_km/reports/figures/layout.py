@@ -25,6 +25,7 @@ ROW = 0.19  # of a row of a panel
 LINE = 0.125  # of a further line of text
 TITLE, TICKS, LABEL, ENTRY = 0.25, 0.2, 0.18, 0.16  # heights of one line of each
 NUMBERS, NARROW = 0.46, 0.16  # between panels that have numbers on their left, and that have none
+FOOT = 0.11  # under the rows of a panel, for a word about chance that covers none of them
 EDGE = 0.2  # on the right, where half a number may stand
 SYMBOL = 0.45  # of a legend's entry, beside its text
 HINTED = 1.03  # letters that are fitted to dots may be wider
@@ -61,7 +62,7 @@ def panels_of_rows(
     """
     texts = [label(name, NAMES) for name in names]
     heights = [ROW + LINE * text.count("\n") for text in texts]
-    height = sum(heights)
+    height = sum(heights) + FOOT
     places = [end - own / 2 for end, own in zip(accumulate(heights), heights, strict=True)]
     left = max(map(text_width, texts)) + 0.12
     figure, axes = _layout(titles, height, left, NARROW, x_label, "", entries, abreast)
