@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.learner_checks.check_report import Doubt, Fault, Skip
 from fewshot_km.learner_checks.source_places import place_of_error, place_of_method
-from fewshot_km.learner_checks.subject import STEPS, Subject, context_of, copied, episode_of, make_task
-from fewshot_km.learners import Params
+from fewshot_km.learner_checks.subject import STEPS, Subject, copied, episode_of, make_task
+from fewshot_km.learners import Params, TaskContext
 from fewshot_km.training.plain import OuterGradient
 
 
@@ -42,9 +42,9 @@ def second_order(subject: Subject) -> None:
     learner, meta, task = subject.start()
     if getattr(getattr(learner, "inner", None), "order", None) != "second":
         raise Skip('the learner does not claim it: its `inner.order` is not "second"')
-    episode = episode_of([task])
+    episode, context = episode_of([task]), TaskContext.of(task, STEPS, iteration=1)
     plain = BACKENDS["plain"].outer_gradient
-    gradient = plain(learner, copied(meta), episode, context_of(task)).gradient
+    gradient = plain(learner, copied(meta), episode, context).gradient
     whole = _norm(gradient)
     generator = torch.Generator().manual_seed(0)
 
@@ -53,7 +53,7 @@ def second_order(subject: Subject) -> None:
         length = _norm(direction)
         size = 1e-7 / length
         ends = [{**meta, **{n: meta[n] + sign * size * direction[n] for n in names}} for sign in (1, -1)]
-        up, down = (float(plain(learner, end, episode, context_of(task)).losses.sum()) for end in ends)
+        up, down = (float(plain(learner, end, episode, context).losses.sum()) for end in ends)
         slope = float(sum((gradient[n] * direction[n]).sum() for n in names)) / length
         return abs((up - down) / 2e-7 - slope) <= 1e-3 * abs(slope) + 1e-5 * whole
 
@@ -82,7 +82,7 @@ def agrees_with_plain(backend: str) -> Callable[[Subject], None]:
         learner = subject.build(image=COLOUR)
         meta = subject.init(learner, dtype=subject.dtype)
         tasks = [make_task(image=COLOUR, seed=seed, dtype=subject.dtype) for seed in (0, 1, 2)]
-        episode, context = episode_of(tasks), context_of(tasks[0])
+        episode, context = episode_of(tasks), TaskContext.of(tasks[0], STEPS, iteration=1)
 
         def run(name: str) -> tuple[OuterGradient, Tensor]:
             return (

@@ -13,7 +13,7 @@ from fewshot_km.data.episodes import Episode
 from fewshot_km.errors import describe_error
 from fewshot_km.learner_checks.check_report import Fault
 from fewshot_km.learner_checks.source_places import place_of_error, place_of_method
-from fewshot_km.learners import InnerLoop, Learner, Params, Task, TaskContext
+from fewshot_km.learners import InnerLoop, Learner, Params, Task
 from fewshot_km.learners.modes import evaluating
 from fewshot_km.models import NETWORKS, build_network
 from fewshot_km.plugins.boundary import plugin_code
@@ -54,13 +54,6 @@ def episode_of(tasks: list[Task]) -> Episode:
 def moved(task: Task, device: str) -> Task:
     """The task on a device."""
     return Task(*(tensor.to(device) for tensor in task))
-
-
-def context_of(task: Task) -> TaskContext:
-    """What backends are told of a task."""
-    ways = int(task.support_y.max()) + 1
-    channels, height, width = task.support_x.shape[1:]
-    return TaskContext(ways, len(task.support_y) // ways, (channels, height, width), STEPS, iteration=1)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 
 from torch import Tensor
-from torch.func import functional_call
 from torch.nn import functional as F
 
-from fewshot_km.learners.base import GradientLearner, Params
+from fewshot_km.learners.base import GradientLearner, Params, call_part
 from fewshot_km.models.exact import is_exactly
 from fewshot_km.models.network import Network
 
@@ -26,10 +25,9 @@ class ANIL(GradientLearner):
         """
         if type(self).predict is not GradientLearner.predict or not is_exactly(self.network, Network):
             return super().adapt(meta, x, y, steps=steps)
-        features = self._part("backbone", meta, x)
-        return self.descend(meta, lambda head: F.cross_entropy(self._part("head", head, features), y), steps=steps)
+        features = call_part(self.network, "backbone", meta, x)
 
-    def _part(self, name: str, params: Params, x: Tensor) -> Tensor:
-        own = {key.removeprefix(f"{name}."): value for key, value in params.items() if key.startswith(f"{name}.")}
-        result: Tensor = functional_call(self.network.get_submodule(name), own, (x,))
-        return result
+        def loss(head: Params) -> Tensor:
+            return F.cross_entropy(call_part(self.network, "head", head, features), y)
+
+        return self.descend(meta, loss, steps=steps)

@@ -77,6 +77,13 @@ class TaskContext:
     steps: int
     iteration: int | None = None
 
+    @classmethod
+    def of(cls, task: Task, steps: int, iteration: int) -> "TaskContext":
+        """The context of a task in which every class has a label and as many support images as the others."""
+        ways = int(task.support_y.max()) + 1
+        _, channels, height, width = task.support_x.shape
+        return cls(ways, len(task.support_y) // ways, (channels, height, width), steps, iteration)
+
 
 class TaskOutcome(NamedTuple):
     """The loss that the outer loop descends on, a scalar, and the logits [M, N] of the query images."""
@@ -173,6 +180,15 @@ class GradientLearner(ABC):
             what = f"'{unknown[0]}', which the network does not have" if unknown else "no parameter at all"
             raise PluginError(f"{type(self).__name__}.adapted_names() names {what}; it has: {', '.join(known)}")
         return tuple(name for name in known if name in wanted)
+
+
+def call_part(network: nn.Module, part: str, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """What a submodule makes of x, with those of `params` (named as the network names them) that are its own."""
+    module = network.get_submodule(part)
+    buffers = {name: buffer.to(x.device) for name, buffer in module.named_buffers()}
+    own = {key.removeprefix(f"{part}."): value for key, value in params.items() if key.startswith(f"{part}.")}
+    result: Tensor = functional_call(module, {**buffers, **own}, (x,))
+    return result
 
 
 def build_learner(name: str, options: Mapping[str, Any], make_network: NetworkFactory, inner: InnerLoop) -> Learner:

@@ -73,7 +73,7 @@ def _check_task(learner: Learner, meta: Params, episode: Episode, steps: int, pu
     for what, before, after in (("meta-parameters", meta_before, meta), ("images", images_before, images)):
         if name := changed(before, after):
             raise ContractError(say_changed(learner, f"{what} ('{name}')", purpose))
-    ways = _ways(sy)
+    ways = int(sy.max()) + 1
     if wrong := _not_logits(logits, qx, ways):
         raise ContractError(f"{say_learner(learner)}: predict() returned {wrong}")
     if outcome is not None and (wrong := _not_an_outcome(outcome, qx, ways)):
@@ -85,18 +85,7 @@ def _own_loss(learner: Learner, meta: Params, episode: Episode, steps: int) -> o
     if not hasattr(learner, "task_loss"):
         return None
     task = tasks_of(episode)[0]
-    ways = _ways(task.support_y)
-    context = TaskContext(ways, len(task.support_y) // ways, _image_shape(task.support_x), steps, iteration=1)
-    return task_loss(learner, meta, task, context)
-
-
-def _ways(labels: Tensor) -> int:
-    return int(labels.max()) + 1
-
-
-def _image_shape(images: Tensor) -> tuple[int, int, int]:
-    _, channels, height, width = images.shape
-    return channels, height, width
+    return task_loss(learner, meta, task, TaskContext.of(task, steps, iteration=1))
 
 
 def _not_an_outcome(found: object, images: Tensor, ways: int) -> str:

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.learners.base import NetworkFactory, Params
-from fewshot_km.learners.features import FeatureLearner, call_part, class_means, squared_distances
+from fewshot_km.learners.base import NetworkFactory, Params, call_part
+from fewshot_km.learners.features import FeatureLearner, class_means, squared_distances
 from fewshot_km.learners.learner_registry import FEAT_TEMPERATURE
 from fewshot_km.models.network import Network
 

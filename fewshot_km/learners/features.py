@@ -6,10 +6,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.learners.base import NetworkFactory, Params
+from fewshot_km.learners.base import NetworkFactory, Params, call_part
 from fewshot_km.models.network import Network
 from fewshot_km.models.norms import uses_batch_statistics
 
@@ -72,15 +71,6 @@ class FeatureLearner(ABC):
         ways, head = network.head.out_features, self.make_head(network)
         network.head = head  # type: ignore[assignment]
         return ways, network
-
-
-def call_part(network: nn.Module, part: str, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """What a submodule makes of x, with those of `params` (named as the network names them) that are its own."""
-    module = network.get_submodule(part)
-    buffers = {name: buffer.to(x.device) for name, buffer in module.named_buffers()}
-    own = {name: params[f"{part}.{name}"] for name, _ in module.named_parameters()}
-    result: Tensor = functional_call(module, {**buffers, **own}, (x,))
-    return result
 
 
 def one_hot(y: Tensor, ways: int, like: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_km.errors import ConfigError
-from fewshot_km.learners.base import NetworkFactory, Params
-from fewshot_km.learners.features import FeatureLearner, call_part
+from fewshot_km.learners.base import NetworkFactory, Params, call_part
+from fewshot_km.learners.features import FeatureLearner
 from fewshot_km.learners.learner_registry import RELATION_HIDDEN
 from fewshot_km.models.network import Network
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from fewshot_km.learners.base import NetworkFactory, Params
-from fewshot_km.learners.features import FeatureLearner, call_part, class_means, one_hot, squared_distances
+from fewshot_km.learners.base import NetworkFactory, Params, call_part
+from fewshot_km.learners.features import FeatureLearner, class_means, one_hot, squared_distances
 from fewshot_km.models.film import film_layers, filmed
 from fewshot_km.models.network import Network
 
