@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any, Protocol
@@ -27,8 +29,10 @@ from typing import Any, Protocol
 import numpy as np
 import peers
 import torch
+from cases import TRAINING
 from torch import Tensor
 
+from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.accel.choice import Wanted, Work, choose_engine
 from fewshot_km.data.episodes import Episode, EpisodeSampler, TaskSpec
 from fewshot_km.learners import InnerLoop, Learner, Params, TaskContext, build_learner
@@ -92,6 +96,13 @@ class Case:
             return x.to(self.device, dtype), y.to(self.device)
 
         return Episode(*part(self.shots, 0), *part(self.queries, 1))
+
+
+def training_cases(patterns: Sequence[str]) -> Iterator[tuple[str, Case]]:
+    """Cases of meta-training on a CPU whose names match one of the shell patterns, with the rule's backend."""
+    for name, settings in TRAINING.items():
+        if any(fnmatch(name, pattern) for pattern in patterns):
+            yield name, Case.read(json.dumps({**settings, "backend": AUTO, "device": "cpu"}))
 
 
 class InMemory(EpisodeSampler):

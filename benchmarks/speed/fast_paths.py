@@ -7,8 +7,6 @@ than 5 % in every case is not worth its code. results/speed/fast_paths.md keeps 
 """
 
 import argparse
-import fnmatch
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -18,13 +16,12 @@ from unittest.mock import patch
 
 import torch
 from cases import TRAINING
-from contestant import Case
+from contestant import Case, training_cases
 from tabulate import tabulate
 from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_km.accel import backends
-from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.accel.fused import convolution, normalisation
 from fewshot_km.training.memory import keep_freed_memory
@@ -97,10 +94,8 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     rows = []
-    for name, settings in TRAINING.items():
-        if any(fnmatch.fnmatch(name, pattern) for pattern in given.cases):
-            case = Case.read(json.dumps({**settings, "backend": AUTO, "device": "cpu"}))
-            rows += [[name, learner, *measure(case, learner, given.tasks, given.rounds)] for learner in given.learners]
+    for name, case in training_cases(given.cases):
+        rows += [[name, learner, *measure(case, learner, given.tasks, given.rounds)] for learner in given.learners]
     columns = ["case", "learner", "ms per task", *(f"without {name}" for name in list(PATHS)[1:]), "plain"]
     print(tabulate(rows, columns, tablefmt="github", disable_numparse=True))
 

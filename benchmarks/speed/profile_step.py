@@ -7,8 +7,6 @@ a Markdown table: percent of the whole, and in brackets how many times the arith
 """
 
 import argparse
-import fnmatch
-import json
 import statistics
 import time
 from collections import defaultdict
@@ -19,11 +17,10 @@ from typing import Any
 import torch
 from arithmetic import matrix_rate, operations_of
 from cases import TRAINING
-from contestant import Case
+from contestant import Case, training_cases
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewshot_km.accel.backend_names import AUTO
 from fewshot_km.accel.backends import BACKENDS
 from fewshot_km.accel.fused import normalisation_loops, pooling_loops, window_loops
 from fewshot_km.training.memory import keep_freed_memory
@@ -149,13 +146,11 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     rows = []
-    for name, settings in TRAINING.items():
-        if any(fnmatch.fnmatch(name, pattern) for pattern in given.cases):
-            case = Case.read(json.dumps({**settings, "backend": AUTO, "device": "cpu"}))
-            for learner in given.learners:
-                for backend in given.backends:
-                    found = profile(case, learner, backend, given.tasks)
-                    rows.append([name, learner, backend, *row(found, matrix_rate(1, "cpu"))])
+    for name, case in training_cases(given.cases):
+        for learner in given.learners:
+            for backend in given.backends:
+                found = profile(case, learner, backend, given.tasks)
+                rows.append([name, learner, backend, *row(found, matrix_rate(1, "cpu"))])
     header = ["", "learner", "backend", "ms per task", "over its arithmetic", *COLUMNS, "between operations", "calls"]
     print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
